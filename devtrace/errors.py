@@ -1,0 +1,91 @@
+"""Every error DevTrace shows: one tree, a stable code, a hint.
+
+    DevTraceError
+    ├── UsageError         asked wrongly: an unknown id, a bad filter, a wrong key       exit 2
+    ├── EnvironmentError   the machine says no: no store, no shell, a full disk          exit 1
+    ├── TargetError        the traced program or shell could not be started or followed  exit 1
+    └── InternalError      our bug                                                       exit 3
+
+Lives here: the classes and the table of codes, from which `docs/reference/errors.md` is generated.
+Not here: how an error is printed (cli/app.py). Standard library only: guests import this.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+CODES: dict[str, str] = {
+    "ERR_USAGE": "The command line was not understood.",
+    "ERR_AGENT_UNKNOWN": "No agent of that name; `custom:NAME` labels any other.",
+    "ERR_CONFIG_KEY": "No such configuration key.",
+    "ERR_CONFIG_VALUE": "The value does not fit the configuration key, or config.toml is no valid TOML.",
+    "ERR_EVENT_KIND": "No such event kind.",
+    "ERR_EXPORT_FORMAT": "No such export format.",
+    "ERR_FILTER": "A filter such as --since could not be read.",
+    "ERR_FRAME": "A frame does not have the shape of an event.",
+    "ERR_ID_AMBIGUOUS": "The prefix fits more than one session or event.",
+    "ERR_ID_UNKNOWN": "No session or event has an id that starts so.",
+    "ERR_INTERNAL": "A bug in DevTrace; the log in .devtrace/log/ has the details.",
+    "ERR_NO_OUTPUT": "The event kept no terminal output.",
+    "ERR_NO_SESSION": "There is no session to show or to attach to.",
+    "ERR_RUNTIME_DIR": "No private directory for the FIFO could be made.",
+    "ERR_SHELL_MISSING": "The shell is not installed, or is not executable.",
+    "ERR_SHELL_UNSUPPORTED": "DevTrace has no hooks for that shell.",
+    "ERR_STORE_DAMAGED": "The database cannot be read as one.",
+    "ERR_STORE_FULL": "The disk is full, or a quota is reached.",
+    "ERR_STORE_LOCKED": "Another process kept the store locked for too long.",
+    "ERR_STORE_MISSING": "There is no .devtrace/ here or above.",
+    "ERR_STORE_NEWER": "The store was written by a newer DevTrace.",
+    "ERR_STORE_READONLY": "The store cannot be written.",
+    "ERR_STORE_UNSAFE": "The store's path is a symbolic link or belongs to somebody else.",
+    "ERR_TARGET_START": "The program could not be started.",
+}
+
+
+class DevTraceError(Exception):
+    """What happened, where, and what to do next.
+
+    `code` is one of `CODES`; `context` holds plain values for machines; `hint` is one sentence that
+    tells what to do, or "" where there is nothing to do.
+    """
+
+    kind: ClassVar[str] = "DevTraceError"
+    exit_status: ClassVar[int] = 1
+
+    def __init__(self, message: str, *, code: str, hint: str = "", context: dict[str, Any] | None = None):
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.hint = hint
+        self.context = context or {}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The JSON trailer's shape: `{"error": {kind, code, message, hint, context}}`."""
+        shape = {"kind": self.kind, "code": self.code, "message": self.message}
+        return {"error": {**shape, "hint": self.hint, "context": self.context}}
+
+
+class UsageError(DevTraceError):
+    """The user asked for something that does not exist or does not fit."""
+
+    kind = "UsageError"
+    exit_status = 2
+
+
+class EnvironmentError(DevTraceError):
+    """The machine, the disk or the installation does not allow it. (Shadows the builtin alias of OSError.)"""
+
+    kind = "EnvironmentError"
+
+
+class TargetError(DevTraceError):
+    """The program or shell to be traced could not be started or followed."""
+
+    kind = "TargetError"
+
+
+class InternalError(DevTraceError):
+    """A bug of ours: never the user's fault."""
+
+    kind = "InternalError"
+    exit_status = 3
