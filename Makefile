@@ -1,0 +1,73 @@
+# `make shell`, `make test`, `make demo`: each sets .venv up by itself first (.ci/venv).
+# Needs GNU make 3.81 or newer, git, and CPython 3.11 or newer.
+#
+#   PYTHON=/path/to/python   the interpreter for .venv, else the first fitting one on PATH
+#   ARGS="--shell zsh"       what `make shell` hands to `devtrace shell`
+#   TESTS=tests/store        what `make test` hands to pytest
+#   JOBS=1                   in how many processes pytest runs
+#   BENCH="--quick"          what `make bench` hands to the benchmarks
+#
+# stdout belongs to the command that was asked for, and stdin too: setting up talks on stderr and reads
+# nothing, so that `make shell < script` works from the first time on.
+
+PYTHON ?=
+ARGS ?=
+TESTS ?= tests
+JOBS ?= 3
+BENCH ?=
+BIN := .venv/bin
+# make's own variables would reach the commands in the traced shell, the user's make first of all.
+AS_TYPED := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES MAKE_TERMOUT MAKE_TERMERR PYTHON;
+
+.PHONY: help shell demo test lint coverage bench clean venv dev
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SILENT:
+
+help:
+	echo 'make shell     open a shell whose commands DevTrace records (also: make shell < script)'
+	echo 'make demo      play a small session in a temporary directory and show its timeline'
+	echo 'make test      the whole gate: format, lint, types, laws, hooks, tests'
+	echo 'make lint      the gate without the tests'
+	echo 'make coverage  the tests, and the lines they do not reach'
+	echo 'make bench     side by side with peers, as ratios'
+	echo 'make clean     remove .venv and every cache; .devtrace/ stays'
+
+shell: venv
+	$(AS_TYPED) exec $(BIN)/devtrace shell $(ARGS)
+
+demo: venv
+	$(AS_TYPED) \
+	place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && cd "$$place" \
+	&& git init -q && git config user.name Ana && git config user.email ana@example.org \
+	&& PATH='$(CURDIR)/$(BIN)':"$$PATH" && export PATH \
+	&& devtrace shell --shell bash <'$(CURDIR)/examples/demo.sh' && echo && devtrace show
+
+test: lint
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) </dev/null
+
+lint: dev
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/lint-imports --no-cache --no-logo >.venv/laws 2>&1 || { cat .venv/laws; exit 1; }
+	sh .ci/lint-shell
+
+coverage: dev
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal $(TESTS) </dev/null
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: dev
+	$(BIN)/python -m benchmarks $(BENCH) </dev/null
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist .coverage .coverage.*
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+venv:
+	PYTHON='$(PYTHON)' sh .ci/venv
+
+dev:
+	PYTHON='$(PYTHON)' sh .ci/venv dev
