@@ -19,7 +19,7 @@ BIN := .venv/bin
 # make's own variables would reach the commands in the traced shell, the user's make first of all.
 AS_TYPED := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES MAKE_TERMOUT MAKE_TERMERR PYTHON;
 
-.PHONY: help shell demo test lint coverage bench clean venv dev
+.PHONY: help shell demo test lint coverage bench docs clean venv dev
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SILENT:
@@ -31,6 +31,7 @@ help:
 	echo 'make lint      the gate without the tests'
 	echo 'make coverage  the tests, and the lines they do not reach'
 	echo 'make bench     side by side with peers, as ratios'
+	echo 'make docs      write docs/reference/ from the code'
 	echo 'make clean     remove .venv and every cache; .devtrace/ stays'
 
 shell: venv
@@ -61,6 +62,9 @@ coverage: dev
 
 bench: dev
 	$(BIN)/python -m benchmarks $(BENCH) </dev/null
+
+docs: dev
+	$(BIN)/python docs/generate.py
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist .coverage .coverage.*

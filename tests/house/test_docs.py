@@ -1,0 +1,157 @@
+"""The papers are true: links resolve, commands and options exist, the map names the house."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[2]
+PAPERS = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")])
+ADRS = sorted((CHECKOUT / "docs" / "adr").glob("*.md"))
+README = CHECKOUT / "README.md"
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+CALL = re.compile(r"(?:^\$ |[`(]|&& |; )(?:\.venv/bin/)?devtrace ([a-z][a-z-]*)([^`\n]*)", re.MULTILINE)
+TARGET = re.compile(r"(?:^\$ |`)make ([a-z]+)\b", re.MULTILINE)
+
+name = pytest.mark.parametrize("paper", PAPERS, ids=lambda paper: str(paper.relative_to(CHECKOUT)))
+
+
+@cache
+def helped(*words: str) -> str:
+    """What `devtrace <words> --help` prints, unwrapped and without colours."""
+    told = subprocess.run(
+        [sys.executable, "-m", "devtrace", *words, "--help"],
+        cwd=CHECKOUT,
+        env={
+            "PATH": "/usr/bin:/bin",
+            "HOME": "/nonexistent",
+            "COLUMNS": "200",
+            "TERM": "dumb",
+            "NO_COLOR": "1",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return told.stdout if told.returncode == 0 else ""
+
+
+@name
+def test_every_link_of_a_paper_leads_somewhere(paper: Path) -> None:
+    targets = [
+        target for target in LINK.findall(paper.read_text()) if "://" not in target and target[0] != "#"
+    ]
+
+    assert [target for target in targets if not (paper.parent / target.partition("#")[0]).exists()] == []
+
+
+@name
+def test_every_command_of_a_paper_exists(paper: Path) -> None:
+    commands = {command for command, _ in CALL.findall(paper.read_text())}
+
+    assert {command for command in commands if not helped(command)} == set()
+
+
+@name
+def test_every_option_of_a_paper_exists(paper: Path) -> None:
+    unknown = [
+        f"devtrace {command} {option}"
+        for command, rest in CALL.findall(paper.read_text())
+        for option in re.findall(r"(?<![\w-])--?[a-z][\w-]*", rest.partition(" -- ")[0])
+        if not re.search(rf"(?<![\w-]){option}(?![\w-])", helped(command))
+    ]
+
+    assert unknown == []
+
+
+@name
+def test_every_make_target_of_a_paper_exists(paper: Path) -> None:
+    makefile = (CHECKOUT / "Makefile").read_text()
+    targets = set(TARGET.findall(paper.read_text()))
+
+    assert {target for target in targets if not re.search(rf"^{target}:", makefile, re.MULTILINE)} == set()
+
+
+@pytest.mark.parametrize("paper", ADRS, ids=lambda paper: paper.stem)
+def test_a_decision_has_the_five_headings_and_says_what_is_bad_about_it(paper: Path) -> None:
+    text = paper.read_text()
+
+    assert re.findall(r"^## (.*)$", text, re.MULTILINE) == [
+        "Status",
+        "Context",
+        "Decision",
+        "Consequences",
+        "Alternatives",
+    ]
+    number = int(paper.stem.partition("-")[0])
+    assert text.startswith(f"# {number}. ")
+
+
+def test_the_decisions_are_numbered_without_a_hole() -> None:
+    numbers = [int(paper.stem.partition("-")[0]) for paper in ADRS]
+
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+def rooms() -> set[str]:
+    """Every package and module of the first two levels, as the map writes them: `store/append`."""
+    package = CHECKOUT / "devtrace"
+    top = {entry.stem for entry in package.glob("*.py") if entry.stem != "__init__"}
+    folders = {f"{folder.parent.relative_to(package)}/" for folder in package.rglob("__init__.py")} - {"./"}
+    return top | {folder.replace("./", "") for folder in folders}
+
+
+def test_the_map_names_every_room() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+
+    assert {room for room in rooms() if f"`{room}`" not in text} == set()
+
+
+def test_the_map_names_nothing_that_is_not_there() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    files = re.findall(r"`((?:[\w.-]+/)+[\w.-]*)`", text)
+    places = (CHECKOUT, CHECKOUT / "devtrace")
+
+    gone = [file for file in files if not any((place / file).exists() for place in places)]
+    assert [file for file in gone if not file.startswith((".devtrace/", "spool/", "run/", "log/"))] == []
+
+
+def test_the_docstring_of_the_package_names_every_room() -> None:
+    import devtrace
+
+    named = set(re.findall(r"\w+", devtrace.__doc__ or ""))
+    assert {room.partition("/")[0] for room in rooms()} - named <= {"__main__"}
+
+
+def test_the_first_paper_draws_both_channels() -> None:
+    drawings = [body for kind, body in FENCE.findall(README.read_text()) if kind in ("", "text")]
+
+    assert any("PTY" in drawing and "FIFO" in drawing for drawing in drawings)
+
+
+@pytest.fixture(scope="module")
+def reference() -> ModuleType:
+    """docs/generate.py, which is a script and in no package."""
+    spec = importlib.util.spec_from_file_location("generate", CHECKOUT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_is_what_the_code_says(reference: ModuleType) -> None:
+    folder = CHECKOUT / "docs" / "reference"
+    stale = [name for name, write in reference.PAGES.items() if (folder / name).read_text() != write()]
+
+    assert stale == [], "run `make docs`"
+    assert sorted(page.name for page in folder.iterdir()) == sorted(reference.PAGES)
