@@ -1,0 +1,318 @@
+"""The hook protocol: lines on a FIFO, one record a line, and the thread that reads them.
+
+Lives here: parsing records, joining their parts, the reader that only moves bytes to a queue.
+Not here: what a record means (pairing.py), who may be believed (nested.py), the hooks that write it
+(shell-hooks/). The format is docs/adr/0001-hook-protocol.md.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import stat
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from devtrace.ids import is_span_id
+
+RECORD_LIMIT = 1_000  # bytes, with the newline: an interactive bash writes through a 1,024-byte buffer
+TEXT_LIMIT = 16 << 20  # bytes of one record's joined text; what is longer is damaged
+_PIPE_SIZE = 1 << 20
+_ESCAPES = ((b"%09", b"\t"), (b"%0A", b"\n"), (b"%00", b"\0"), (b"%25", b"%"))  # %25 last
+
+# How well the text of a CMD is known: the hook's letter -> (text_form, reason).
+FORMS: dict[str, tuple[str, str | None]] = {
+    "e": ("exact", None),
+    "n": ("normalised", None),
+    "p": ("private", "leading space"),
+    "a": ("private", "leading space, or a line repeated under erasedups"),
+    "h": ("private", "kept out of the shell's history"),
+    "o": ("unknown", "the shell's history is off"),
+    "z": ("unknown", "the shell keeps no history"),
+}
+
+# What a shell may warn of: the hook's word -> what it means for the record, shown by doctor.
+WARNINGS: dict[str, str] = {
+    "promptvars_off": "promptvars is off, so PS0 cannot run: starts are seen at the next prompt",
+    "ps0_readonly": "PS0 is read-only: starts are seen at the next prompt",
+    "prompt_command_readonly": "PROMPT_COMMAND is read-only: an end is seen when the next command starts",
+    "blesh": "ble.sh edits the line here, which is not tested",
+}
+
+
+class Hello(NamedTuple):
+    """A shell says who it is; pid and start time are as its /proc shows them."""
+
+    nonce: str | None
+    shell: str
+    parent_shell: str | None
+    pid: int
+    ppid: int
+    starttime: int | None
+    depth: int
+    name: str  # bash, zsh, fish
+    version: str
+
+
+class Cmd(NamedTuple):
+    """A command begins."""
+
+    nonce: str | None
+    shell: str
+    seq: int
+    span: str
+    parent: str | None
+    start_us: int | None  # None: the shell has no clock
+    prev_exit: int | None  # the status before it; None: unknown
+    form: str  # a key of FORMS
+    cwd: str
+    command: str
+
+
+class Exit(NamedTuple):
+    """A command has ended."""
+
+    nonce: str | None
+    shell: str
+    seq: int
+    span: str
+    end_us: int | None
+    exit: int
+    pipestatus: list[int] | None
+    cwd: str | None  # None: too long to tell
+
+
+class Bye(NamedTuple):
+    """A shell ends by itself."""
+
+    nonce: str | None
+    shell: str
+    seq: int
+    exit: int
+
+
+class Warn(NamedTuple):
+    """Something makes this shell's record weaker."""
+
+    nonce: str | None
+    shell: str
+    word: str
+
+
+class Damaged(NamedTuple):
+    """Bytes that are no record, or parts that never became one."""
+
+    size: int
+
+
+Record = Hello | Cmd | Exit | Bye | Warn | Damaged
+
+
+class Assembler:
+    """Bytes in, records out: cuts lines, joins the parts of a record, tells what was damaged."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._parts: dict[tuple[str, str, int], tuple[list[str], list[bytes]]] = {}
+
+    def feed(self, data: bytes) -> Iterator[Record]:
+        """Yield the records that these bytes complete; bytes that fit nothing come out as Damaged."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > 16 * RECORD_LIMIT:  # no record is that long: drop it before it grows
+            yield Damaged(len(self._rest))
+            self._rest = b""
+        for line in lines:
+            if line:
+                yield from self._line(line)
+
+    def close(self) -> Iterator[Record]:
+        """What was begun and never ended, at the end of the session."""
+        if self._rest:
+            yield Damaged(len(self._rest))
+        for _, texts in self._parts.values():
+            yield Damaged(sum(map(len, texts)))
+        self._rest, self._parts = b"", {}
+
+    def _line(self, line: bytes) -> Iterator[Record]:
+        try:
+            record = self._record(line)
+        except (ValueError, IndexError, KeyError):
+            record = Damaged(len(line))
+        if record is not None:
+            yield record
+
+    def _record(self, line: bytes) -> Record | None:
+        kind = line.split(b"\t", 1)[0]
+        *head, text = line.split(b"\t", _FIELDS[kind])
+        fields = [field.decode("ascii") for field in head]
+        if fields[1] != "1":
+            raise ValueError("another version of the protocol")
+        if kind not in (b"CMD", b"EXIT"):
+            return _SHORT[kind]([*fields, text.decode("ascii")])
+        part, parts = map(int, fields[5].split("/"))
+        if not 1 <= part <= parts:
+            raise ValueError(fields[5])
+        if parts > 1:
+            whole = self._join(fields, text, part, parts)
+            if whole is None:
+                return None
+            text = whole
+        return (_cmd if kind == b"CMD" else _exit)(fields, text)
+
+    def _join(self, fields: list[str], text: bytes, part: int, parts: int) -> bytes | None:
+        key = (fields[0], fields[3], int(fields[4]))
+        head, texts = self._parts.setdefault(key, (fields[6:], []))
+        if head != fields[6:] or part != len(texts) + 1 or sum(map(len, texts)) > TEXT_LIMIT:
+            del self._parts[key]
+            raise ValueError("parts out of order")
+        texts.append(text)
+        if part < parts:
+            return None
+        del self._parts[key]
+        return b"".join(texts)
+
+
+class FifoReader:
+    """The thread `devtrace-fifo`: it moves bytes from the FIFO to `on_bytes` and does nothing else.
+
+    A reader that did more would stop the shells once the pipe is full. `on_bytes(data)` must not block.
+    """
+
+    def __init__(self, path: Path, on_bytes: Callable[[bytes], None]):
+        self._on_bytes = on_bytes
+        os.mkfifo(path, 0o600)
+        # Read and write, so that the pipe lives while no shell has it open and never reads as ended.
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
+            raise OSError(f"{path} is no FIFO")
+        _widen(self._fd)
+        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        self._thread = threading.Thread(target=self._run, name="devtrace-fifo", daemon=True)
+
+    def __enter__(self) -> FifoReader:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Read what is still in the pipe, then end the thread and close everything."""
+        os.write(self._wake_write, b"x")
+        self._thread.join()
+        for fd in (self._fd, self._wake_read, self._wake_write):
+            os.close(fd)
+
+    def _run(self) -> None:
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        poll.register(self._wake_read, select.POLLIN)
+        while True:
+            ready = [fd for fd, _ in poll.poll()]
+            self._read()
+            if self._wake_read in ready:
+                return
+
+    def _read(self) -> None:
+        while True:
+            try:
+                data = os.read(self._fd, _PIPE_SIZE)
+            except (BlockingIOError, InterruptedError):
+                return
+            self._on_bytes(data)
+
+
+def _widen(fd: int) -> None:
+    """Ask for a pipe of 1 MiB, so that a host that is stopped for seconds stops nobody else (Linux)."""
+    import contextlib
+    import fcntl
+
+    size = getattr(fcntl, "F_SETPIPE_SZ", None)
+    if size is not None:
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(fd, size, _PIPE_SIZE)
+
+
+def _hello(fields: list[str]) -> Hello:
+    name, _, version = fields[9].partition(" ")
+    return Hello(
+        nonce=_dash(fields[2]),
+        shell=_name(fields[3]),
+        parent_shell=_dash(fields[4]),
+        pid=int(fields[5]),
+        ppid=int(fields[6]),
+        starttime=_number(fields[7]),
+        depth=int(fields[8]),
+        name=_name(name),
+        version=version[:64],
+    )
+
+
+def _cmd(fields: list[str], text: bytes) -> Cmd:
+    cwd, _, command = text.partition(b"\t")
+    if fields[10] not in FORMS:
+        raise ValueError(fields[10])
+    return Cmd(
+        nonce=_dash(fields[2]),
+        shell=_name(fields[3]),
+        seq=int(fields[4]),
+        span=_span(fields[6]),
+        parent=None if fields[7] == "-" else _span(fields[7]),
+        start_us=_number(fields[8]),
+        prev_exit=_number(fields[9]),
+        form=fields[10],
+        cwd=_text(cwd),
+        command=_text(command),
+    )
+
+
+def _exit(fields: list[str], text: bytes) -> Exit:
+    return Exit(
+        nonce=_dash(fields[2]),
+        shell=_name(fields[3]),
+        seq=int(fields[4]),
+        span=_span(fields[6]),
+        end_us=_number(fields[7]),
+        exit=int(fields[8]),
+        pipestatus=None if fields[9] == "-" else [int(status) for status in fields[9].split(",")],
+        cwd=_text(text) if text else None,
+    )
+
+
+def _bye(fields: list[str]) -> Bye:
+    return Bye(_dash(fields[2]), _name(fields[3]), int(fields[4]), int(fields[5]))
+
+
+def _warn(fields: list[str]) -> Warn:
+    return Warn(_dash(fields[2]), _name(fields[3]), _name(fields[4]))
+
+
+# How many tabs stand before the last field.
+_FIELDS = {b"HELLO": 9, b"CMD": 11, b"EXIT": 10, b"BYE": 5, b"WARN": 4}
+_SHORT: dict[bytes, Callable[[list[str]], Record]] = {b"HELLO": _hello, b"BYE": _bye, b"WARN": _warn}
+
+
+def _text(escaped: bytes) -> str:
+    """Undo the percent escapes; bytes that are not UTF-8 become lone surrogates (PEP 383)."""
+    for escape, byte in _ESCAPES:
+        escaped = escaped.replace(escape, byte)
+    return escaped.decode("utf-8", "surrogateescape")
+
+
+def _dash(field: str) -> str | None:
+    return None if field == "-" else field
+
+
+def _number(field: str) -> int | None:
+    return None if field == "-" else int(field)
+
+
+def _name(field: str) -> str:
+    if not 0 < len(field) <= 64 or not field.replace("_", "").replace("-", "").isalnum():
+        raise ValueError(field)
+    return field
+
+
+def _span(field: str) -> str:
+    if not is_span_id(field):
+        raise ValueError(field)
+    return field

@@ -1,0 +1,358 @@
+# shellcheck shell=bash disable=SC2154  # the lower-case names come from the host's start-up file
+# DevTrace in an interactive bash, 3.2 to 5.3: what was typed, where, when, and how it ended.
+#
+# Sourced by the start-up file that the host writes for one shell (sources/shell/hooks.py), after the user's
+# own start-up files. That file sets, un-exported: __devtrace_nonce, __devtrace_mark (the marks' nonce),
+# __devtrace_marks (the paths the marks go to), __devtrace_fifo, __devtrace_scratch ("" where no memory file
+# system is at hand), __devtrace_env (our BASH_ENV part), __devtrace_seed (16 digits), __devtrace_quiet (1: no
+# line editing, the commands come by a pipe).
+#
+# Manners: every name starts with __devtrace_; $?, $_, PIPESTATUS, options, traps, PS0 and PROMPT_COMMAND of
+# the user stay theirs; nothing is printed, and stderr is shut because `set -x` would print us.
+#   bash >= 5.3   PS0 with ${ ...; }: no fork at all
+#   4.4 to 5.2    PS0: arithmetic in this shell (ids, history number), then one fork for the record
+#   <= 4.3        no PS0: a DEBUG trap, armed at the prompt and taken away at its first hit
+# Records go to the FIFO by `1<>` behind a `-p` test: without a reader that neither blocks nor kills us.
+# The protocol: docs/adr/0001-hook-protocol.md.
+
+if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
+
+  printf -v __devtrace_shell '%04x%04x%04x%04x' "$((RANDOM ^ ($$ & 0x7fff)))" "$RANDOM" "$RANDOM" "$RANDOM"
+  __devtrace_v=$((BASH_VERSINFO[0] * 100 + BASH_VERSINFO[1]))
+  __devtrace_seq=0     # this shell's record counter
+  __devtrace_on=0      # 1 while a command typed at the prompt runs
+  __devtrace_old=0     # the history number before the command ...
+  __devtrace_new=0     # ... and with it; equal when bash did not keep the line
+  __devtrace_before=-1 # input lines read before the command ...
+  __devtrace_lines=0   # ... and how many it took
+  __devtrace_control=  # HISTCONTROL as we left it, while we do the work of `ignoredups`
+  __devtrace_last=     # the last history line, kept only under `erasedups`
+  __devtrace_late=0    # 1 where a start can be missed, and the prompt makes up for it
+  __devtrace_armed=0   # bash <= 4.3: 1 when the next simple command is the user's,
+  __devtrace_undo=     # what puts the user's DEBUG trap back,
+  __devtrace_body=     # and what that trap runs
+  __devtrace_warned=
+  __devtrace_z=1       # ${__devtrace_z:$((...)):0} is how PS0 computes without printing
+  declare -ix DEVTRACE_SPAN="$__devtrace_seed"
+
+  # --- sending ------------------------------------------------------------------------------------------
+
+  # Percent-escape $1 into __devtrace_r: %, tab and newline; every other byte goes as it is.
+  __devtrace_escape() {
+    __devtrace_r=$1
+    [[ $1 == *[%$'\t\n']* ]] || return 0
+    local rest=$1 piece
+    __devtrace_r=
+    while [[ -n $rest ]]; do # by pieces: substitution in one long string is quadratic in old versions
+      piece=${rest:0:2048} rest=${rest:2048}
+      piece=${piece//\%/%25}
+      piece=${piece//$'\t'/%09}
+      __devtrace_r+=${piece//$'\n'/%0A}
+    done
+  }
+
+  # One record in parts of at most 1,000 bytes: $1 kind, $2 the short fields, $3 the text that may be long.
+  __devtrace_send() {
+    [[ -p $__devtrace_fifo ]] || return 0
+    local head="$1"$'\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t'"$__devtrace_seq" text=$3
+    local part=1 parts=$(((${#text} + 799) / 800))
+    ((parts > 0)) || parts=1
+    while ((part <= parts)); do
+      \builtin printf '%s\t%s\t%s\t%s\n' "$head" "$part/$parts" "$2" "${text:0:800}" 1<>"$__devtrace_fifo"
+      text=${text:800}
+      ((part += 1))
+    done
+  }
+
+  # Tell the host, once, of something that makes the record weaker: $1 a stable word (sources/shell/fifo.py).
+  __devtrace_warn() {
+    [[ $__devtrace_warned != *" $1 "* && -p $__devtrace_fifo ]] || return 0
+    __devtrace_warned+=" $1 "
+    \builtin printf 'WARN\t1\t%s\t%s\t%s\n' "$__devtrace_nonce" "$__devtrace_shell" "$1" 1<>"$__devtrace_fifo"
+  }
+
+  # An in-band mark, C before a command's output and D after it, on every path the host cuts output from.
+  __devtrace_cut() {
+    local path
+    for path in ${__devtrace_marks[@]+"${__devtrace_marks[@]}"}; do
+      \builtin printf '\033]6973;%s;%s;%016d\a' "$__devtrace_mark" "$1" "$DEVTRACE_SPAN" 1<>"$path"
+    done
+  }
+
+  # Step DEVTRACE_SPAN along the walk of devtrace/ids.py; PS0 does the same by itself.
+  __devtrace_step='DEVTRACE_SPAN=(DEVTRACE_SPAN-1000000000000000+5562305898749053)%9000000000000000+1000000000000000'
+
+  # --- what was typed -----------------------------------------------------------------------------------
+
+  # `history $1` into __devtrace_r, without a fork where a memory file system is at hand.
+  __devtrace_list() {
+    if [[ -n $__devtrace_scratch ]]; then
+      HISTTIMEFORMAT='' \builtin history "$1" >|"$__devtrace_scratch"
+      IFS='' \builtin read -rd '' __devtrace_r <"$__devtrace_scratch"
+      : >|"$__devtrace_scratch"
+      __devtrace_r=${__devtrace_r%$'\n'}
+    else
+      __devtrace_r=$(HISTTIMEFORMAT='' \builtin history "$1")
+    fi
+  }
+
+  # Split a history entry in __devtrace_r, `   12* text`, into __devtrace_n and __devtrace_r.
+  __devtrace_split() {
+    __devtrace_r=${__devtrace_r#"${__devtrace_r%%[! ]*}"}
+    __devtrace_n=${__devtrace_r%%[!0-9]*}
+    __devtrace_r=${__devtrace_r:${#__devtrace_n}}
+    __devtrace_r=${__devtrace_r:2}
+  }
+
+  # What was typed into __devtrace_r, and how well that is known into __devtrace_f:
+  #   e exact, n normalised, p private (leading space), a private or a repeated line, h not kept by the
+  #   history, o history is off, z there is no history. Never the text of another command.
+  __devtrace_typed() {
+    __devtrace_list 1
+    __devtrace_split
+    __devtrace_f=e
+    if [[ -z $__devtrace_n ]]; then
+      __devtrace_f=z
+      if [[ -o history && ${HISTSIZE-1} != 0 ]]; then
+        __devtrace_f=h
+        [[ ${HISTCONTROL-} != *ignore[sb]* ]] || __devtrace_f=p
+      fi
+    elif ((__devtrace_new != __devtrace_n + 1)); then
+      __devtrace_f=o
+    elif ((__devtrace_new == __devtrace_old)); then
+      if [[ ${HISTCONTROL-} == *erasedups* && $__devtrace_r != "$__devtrace_last" ]]; then
+        : # an older copy went and this one came, so that the number stood still
+      elif [[ ${HISTCONTROL-} == *ignore[sb]* ]]; then
+        __devtrace_f=p
+        [[ $HISTCONTROL != *erasedups* ]] || __devtrace_f=a
+      elif [[ ${HISTCONTROL-} != *dups* || -n ${HISTIGNORE-} ]]; then
+        __devtrace_f=h
+      fi
+    fi
+    if [[ $__devtrace_f != e ]]; then
+      __devtrace_r=
+    elif ! \builtin shopt -q lithist; then
+      # bash joins the lines of a compound command unless `lithist` is set: were more read than are here?
+      local breaks=${__devtrace_r//[!$'\n']/}
+      ((__devtrace_lines <= ${#breaks} + 1)) || __devtrace_f=n
+    fi
+  }
+
+  # A command begins. $1: the status before it, which repairs an EXIT that was lost.
+  __devtrace_pre() {
+    ((__devtrace_v < 404)) || { local - && set +eux; }
+    local LC_ALL=C IFS=' ' __devtrace_n='' __devtrace_r='' __devtrace_f='' text time
+    __devtrace_typed
+    __devtrace_escape "$__devtrace_r"
+    text=$__devtrace_r
+    __devtrace_escape "$PWD"
+    text=$__devtrace_r$'\t'$text
+    time=${EPOCHREALTIME--}
+    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$1"$'\t'"$__devtrace_f" "$text"
+    __devtrace_cut C
+    return 0
+  }
+
+  # --- at the prompt ------------------------------------------------------------------------------------
+
+  # First in PROMPT_COMMAND. $1 is $_, passed so that it stays what it was; returns the status it met.
+  __devtrace_precmd() {
+    local __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
+    ((__devtrace_v < 404)) || { local - && set +eux; }
+    __devtrace_armed=0
+    local LC_ALL=C IFS=, __devtrace_n='' __devtrace_r='' __devtrace_f='' time=${EPOCHREALTIME--}
+    if ((__devtrace_on)); then
+      __devtrace_end
+    else
+      ((__devtrace_s == 130 || (__devtrace_before += 1))) # an empty line or a comment was read, unless Ctrl-C
+      ((!__devtrace_late)) || __devtrace_makeup
+    fi
+    IFS=' '
+    __devtrace_history
+    __devtrace_attach
+    local next
+    ((next = (DEVTRACE_SPAN - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
+    export TRACEPARENT="00-$DEVTRACE_SESSION-$next-01" # one ahead: an export inside PS0's fork would be lost
+    return "$__devtrace_s"
+  }
+
+  # The command in flight has ended: the mark first, so that nothing of the prompt is cut into its output.
+  __devtrace_end() {
+    __devtrace_cut D
+    __devtrace_on=0
+    ((__devtrace_seq += 1))
+    local pipe="${__devtrace_p[*]}"
+    [[ $pipe == *,* && ${__devtrace_p[${#__devtrace_p[@]} - 1]} == "$__devtrace_s" && ! -o pipefail ]] || pipe=-
+    __devtrace_escape "$PWD"
+    __devtrace_send EXIT "$DEVTRACE_SPAN"$'\t'"${time/[.,]/}"$'\t'"$__devtrace_s"$'\t'"$pipe" "$__devtrace_r"
+  }
+
+  # No start was seen (`promptvars` is off, or bash <= 4.3 ran no simple command): is there a new line?
+  __devtrace_makeup() {
+    __devtrace_old=$__devtrace_new
+    __devtrace_list 1
+    __devtrace_split
+    ((__devtrace_new = ${__devtrace_n:-0} + 1))
+    ((__devtrace_new != __devtrace_old && __devtrace_old != 0 && __devtrace_s != 258)) || return 0
+    [[ $__devtrace_r != "#"* ]] || return 0
+    ((__devtrace_seq += 1, __devtrace_step))
+    __devtrace_pre -
+    __devtrace_end
+  }
+
+  # What the next PS0 compares with, and the work of `ignoredups` where it would hide a private line.
+  __devtrace_history() {
+    if [[ -n $__devtrace_control && ${HISTCONTROL-} == "$__devtrace_control" ]]; then
+      __devtrace_list 2
+      local two=$__devtrace_r one mark
+      __devtrace_list 1
+      __devtrace_split
+      \builtin printf -v mark '\n%5d' "${__devtrace_n:-0}"
+      if [[ $two == *"$mark"[\ *]\ "$__devtrace_r" ]]; then
+        one=$__devtrace_r __devtrace_r=${two%"$mark"[ *] "$one"}
+        local n=$__devtrace_n
+        __devtrace_split
+        [[ $__devtrace_r != "$one" ]] || \builtin history -d "$n"
+      fi
+    elif [[ ${HISTCONTROL-} == *ignore[bd]* ]] &&
+      [[ $HISTCONTROL == *ignore[sb]* || -n ${HISTIGNORE-} ]]; then
+      HISTCONTROL=${HISTCONTROL//ignoreboth/ignorespace}
+      HISTCONTROL=${HISTCONTROL//ignoredups/}
+      __devtrace_control=$HISTCONTROL
+      [[ -n $__devtrace_control ]] || __devtrace_control=: HISTCONTROL=:
+    fi
+    # HISTCMD is 1 here before bash 5.1, and the list must be read.
+    if ((__devtrace_v >= 501 && HISTCMD > 1)) && [[ ${HISTCONTROL-} != *erasedups* ]]; then
+      __devtrace_new=$HISTCMD
+    else
+      __devtrace_list 1
+      __devtrace_split
+      ((__devtrace_new = ${__devtrace_n:-0} + 1))
+      __devtrace_last=$__devtrace_r
+    fi
+  }
+
+  # Put our parts back where something took them away; what a user may not change we cannot either.
+  __devtrace_attach() {
+    if [[ -n $__devtrace_env && ${BASH_ENV-} != "$__devtrace_env" ]]; then
+      export DEVTRACE_BASH_ENV="${BASH_ENV-}" BASH_ENV="$__devtrace_env"
+    fi
+    [[ ${DEVTRACE_SPAN-} == [1-9]??????????????? ]] || export DEVTRACE_SPAN="$__devtrace_seed"
+    ((__devtrace_v < 404)) || __devtrace_attach_ps0
+    if ((__devtrace_v >= 404)) && [[ ${PROMPT_COMMAND@a} == *r* ]]; then
+      __devtrace_warn prompt_command_readonly # ends come from the next start, or from the shell's own end
+    elif ((__devtrace_v >= 501)) && [[ ${PROMPT_COMMAND@a} == *a* ]]; then
+      if [[ ${PROMPT_COMMAND[0]-} != "$__devtrace_head" ]]; then
+        local part parts=("$__devtrace_head")
+        for part in "${PROMPT_COMMAND[@]}"; do
+          [[ $part == "$__devtrace_head" ]] || parts+=("$part")
+        done
+        PROMPT_COMMAND=("${parts[@]}")
+      fi
+    elif [[ ${PROMPT_COMMAND-} != "$__devtrace_head"*"$__devtrace_tail" ]]; then
+      local rest=${PROMPT_COMMAND-}
+      rest=${rest//"$__devtrace_head"/}
+      [[ -z $__devtrace_tail ]] || rest=${rest//"$__devtrace_tail"/}
+      rest=${rest#$'\n'}
+      # shellcheck disable=SC2178  # a string here: the test above was for the array
+      PROMPT_COMMAND=$__devtrace_head${rest:+$'\n'$rest}$__devtrace_tail
+    fi
+  }
+
+  __devtrace_attach_ps0() {
+    if [[ ${PS0@a} == *r* ]]; then
+      __devtrace_late=1
+      __devtrace_warn ps0_readonly
+    elif ! \builtin shopt -q promptvars; then # PS0 would be printed as it stands
+      [[ -z ${PS0-} ]] || PS0=${PS0//"$__devtrace_ps0"/}
+      __devtrace_late=1
+      __devtrace_warn promptvars_off
+    elif [[ ${PS0-} != *"$__devtrace_ps0" ]]; then
+      PS0=${PS0-}
+      PS0=${PS0//"$__devtrace_ps0"/}$__devtrace_ps0
+      __devtrace_late=0
+    fi
+  }
+
+  # --- bash <= 4.3: the DEBUG trap ------------------------------------------------------------------------
+
+  # Last in PROMPT_COMMAND: keep the user's own trap for later; 1 when ours is still set.
+  __devtrace_arm() {
+    local LC_ALL=C __devtrace_r=
+    if [[ -n $__devtrace_scratch ]]; then
+      trap -p DEBUG >|"$__devtrace_scratch"
+      IFS='' \builtin read -rd '' __devtrace_r <"$__devtrace_scratch"
+      : >|"$__devtrace_scratch"
+    else
+      __devtrace_r=$(trap -p DEBUG)
+    fi
+    [[ $__devtrace_r != *__devtrace_hit* ]] || return 1
+    __devtrace_undo=${__devtrace_r:-trap - DEBUG}
+    \builtin eval "set -- $__devtrace_r" # trap -- 'body' DEBUG
+    __devtrace_body=${3-}
+  }
+
+  # The first simple command after the prompt, which a completion function is not. $1: the status before it.
+  __devtrace_hit() {
+    [[ $__devtrace_armed == 1 && -z ${COMP_LINE-}${COMP_POINT-} ]] || return 1
+    local LC_ALL=C __devtrace_n='' __devtrace_r=''
+    __devtrace_armed=0
+    __devtrace_old=$__devtrace_new
+    __devtrace_list 1
+    __devtrace_split
+    ((__devtrace_new = ${__devtrace_n:-0} + 1, __devtrace_seq += 1, __devtrace_on = 1, __devtrace_step))
+    export TRACEPARENT="00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01"
+    __devtrace_pre "$1"
+  }
+
+  # --- install --------------------------------------------------------------------------------------------
+
+  # shellcheck disable=SC2016  # expanded by the prompt, not here
+  {
+    # `f && : "$_"`: `set -e` cannot end the shell in f, and both f's status and $_ come out as they were.
+    __devtrace_head='{ __devtrace_precmd "$_" && : "$_"; } 2>/dev/null'
+    __devtrace_tail=
+    __devtrace_ps0='${__devtrace_z:$(('"$__devtrace_step"',__devtrace_seq+=1,__devtrace_on=1,'
+    __devtrace_ps0+='__devtrace_lines=LINENO-__devtrace_before,__devtrace_before=LINENO,'
+    __devtrace_ps0+='__devtrace_old=__devtrace_new,__devtrace_new=HISTCMD,0)):0}'
+    if ((__devtrace_v >= 503)); then
+      __devtrace_ps0+='${ { __devtrace_pre "$?"; } 2>/dev/null; }'
+    else
+      __devtrace_ps0+='$({ __devtrace_pre "$?"; } 2>/dev/null)'
+    fi
+    if ((__devtrace_v < 404)); then
+      __devtrace_late=1
+      __devtrace_ps0=
+      __devtrace_tail='
+{ __devtrace_arm && trap '\''{ __devtrace_hit "$?" && builtin eval "$__devtrace_undo"; } 2>/dev/null
+builtin eval "$__devtrace_body"'\'' DEBUG; __devtrace_armed=1; } 2>/dev/null'
+    fi
+  }
+
+  # Who we are: pid and start time as /proc has them, which holds in another PID namespace too.
+  __devtrace_hello() {
+    local LC_ALL=C IFS=' ' stat='' fields pid=$$ ppid=$PPID start=-
+    if [[ -r /proc/self/stat ]]; then
+      IFS='' \builtin read -r stat </proc/self/stat
+      pid=${stat%% *}
+      # shellcheck disable=SC2206  # numbers and one letter: nothing to split or to glob
+      fields=(${stat##*) })
+      ppid=${fields[1]} start=${fields[19]}
+    fi
+    [[ ! -p $__devtrace_fifo ]] ||
+      \builtin printf 'HELLO\t1\t%s\t%s\t-\t%s\t%s\t%s\t0\tbash %s\n' "$__devtrace_nonce" "$__devtrace_shell" \
+        "$pid" "$ppid" "$start" "$BASH_VERSION" 1<>"$__devtrace_fifo"
+  }
+
+  __devtrace_install() {
+    ((__devtrace_v < 404)) || { local - && set +eux; }
+    if [[ -n ${__devtrace_quiet-} ]]; then # the lines come by a pipe: nobody typed them, no prompt is wanted
+      unset HISTFILE PROMPT_COMMAND
+      HISTCONTROL='' HISTIGNORE='' PS1='' PS2=''
+    fi
+    __devtrace_hello
+    __devtrace_attach
+    [[ -z ${BLE_VERSION-} ]] || __devtrace_warn blesh
+  }
+  { __devtrace_install || :; } 2>/dev/null
+fi

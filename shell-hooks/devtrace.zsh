@@ -1,0 +1,160 @@
+# DevTrace in an interactive zsh: what was typed, where, when, and how it ended.
+#
+# Sourced from the .zshenv that the host writes for one shell (sources/shell/hooks.py), before the user's other
+# start-up files; it installs itself at the first prompt, since frameworks reset the hook arrays on their way.
+# The host's file sets __devtrace_nonce, _mark, _marks, _fifo, _seed, _zdotdir, _env, _quiet, _private, _agent.
+#
+# Manners: every name starts with __devtrace_; `emulate -L zsh` keeps the user's options out and ours in; stderr
+# is shut because `set -x` would print us; no fork. The protocol: docs/adr/0001-hook-protocol.md.
+
+if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; then
+
+  zmodload zsh/datetime 2>/dev/null
+  typeset -g __devtrace_shell=
+  printf -v __devtrace_shell '%08x%04x%04x' $(($$ & 0xffffffff)) $RANDOM $RANDOM
+  typeset -gi __devtrace_seq=0 # this shell's record counter
+  typeset -gi __devtrace_on=0  # 1 while a command typed at the prompt runs
+
+  # Percent-escape $1 into REPLY: %, tab and newline; every other byte goes as it is.
+  __devtrace_escape() {
+    REPLY=$1
+    [[ $REPLY == *[%$'\t\n']* ]] || return 0
+    REPLY=${REPLY//\%/%25}
+    REPLY=${REPLY//$'\t'/%09}
+    REPLY=${REPLY//$'\n'/%0A}
+  }
+
+  # Microseconds since the epoch into REPLY, "-" without a clock.
+  __devtrace_now() {
+    if ((${#epochtime})); then
+      REPLY=$((epochtime[1] * 1000000 + epochtime[2] / 1000))
+    else
+      REPLY=-
+    fi
+  }
+
+  # One record in parts of at most 1,000 bytes: $1 kind, $2 the short fields, $3 the text that may be long.
+  __devtrace_send() {
+    [[ -p $__devtrace_fifo ]] || return 0
+    local head="$1"$'\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t'"$__devtrace_seq" text=$3
+    local -i part=1 parts=$(((${#text} + 799) / 800))
+    ((parts)) || parts=1
+    while ((part <= parts)); do
+      builtin print -rn -- "$head"$'\t'"$part/$parts"$'\t'"$2"$'\t'"${text[1,800]}"$'\n' 1<>"$__devtrace_fifo"
+      text=${text[801,-1]}
+      ((part += 1))
+    done
+  }
+
+  # An in-band mark, C before a command's output and D after it, on every path the host cuts output from.
+  __devtrace_cut() {
+    local file
+    for file in $__devtrace_marks; do
+      builtin print -rn -- $'\e]6973;'"$__devtrace_mark;$1;$DEVTRACE_SPAN"$'\a' 1<>"$file"
+    done
+  }
+
+  # A command begins. $1 is exactly what was typed; the user's options are read before ours are set.
+  __devtrace_preexec() {
+    local __devtrace_status=$? __devtrace_form=e
+    [[ ! -o histignorespace || $1 != ' '* ]] || __devtrace_form=p
+    builtin emulate -L zsh -o no_multibyte -o extended_glob
+    [[ -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || __devtrace_form=h
+    local REPLY text=
+    if [[ $__devtrace_form == e || $__devtrace_private == text ]]; then
+      __devtrace_form=e
+      __devtrace_escape "$1"
+      text=$REPLY
+    fi
+    __devtrace_escape "$PWD"
+    text=$REPLY$'\t'$text
+    # The walk of devtrace/ids.py.
+    typeset -gx DEVTRACE_SPAN=$(((DEVTRACE_SPAN - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
+    typeset -gx TRACEPARENT="00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01"
+    __devtrace_seq+=1
+    __devtrace_on=1
+    __devtrace_now
+    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"$REPLY"$'\t'"$__devtrace_status"$'\t'"$__devtrace_form" "$text"
+    __devtrace_cut C
+    ((${precmd_functions[(I)__devtrace_precmd]})) || precmd_functions=(__devtrace_precmd $precmd_functions)
+  } 2>/dev/null
+
+  # A prompt comes: the mark first, so that nothing of the prompt is cut into the command's output.
+  __devtrace_precmd() {
+    local __devtrace_status=$?
+    local -a __devtrace_pipe=($pipestatus)
+    [[ ! -o pipefail ]] || __devtrace_pipe=()
+    ! builtin zle || return 0 # a widget that redraws the prompt
+    builtin emulate -L zsh -o no_multibyte
+    if ((__devtrace_on)); then
+      local REPLY text pipe=-
+      __devtrace_cut D
+      __devtrace_now
+      __devtrace_on=0
+      __devtrace_seq+=1
+      ((${#__devtrace_pipe} < 2 || __devtrace_pipe[-1] != __devtrace_status)) || pipe=${(j:,:)__devtrace_pipe}
+      text=$REPLY
+      __devtrace_escape "$PWD"
+      __devtrace_send EXIT "$DEVTRACE_SPAN"$'\t'"$text"$'\t'"$__devtrace_status"$'\t'"$pipe" "$REPLY"
+    fi
+    __devtrace_attach
+    return $__devtrace_status
+  } 2>/dev/null
+
+  # The shell ends by itself; the status that `exit` was given is in $?.
+  __devtrace_zshexit() {
+    local __devtrace_status=$?
+    builtin emulate -L zsh
+    __devtrace_seq+=1
+    [[ ! -p $__devtrace_fifo ]] || builtin print -rn -- \
+      $'BYE\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t'"$__devtrace_seq"$'\t'"$__devtrace_status"$'\n' 1<>"$__devtrace_fifo"
+  } 2>/dev/null
+
+  # What a user's file took away comes back: hooks, BASH_ENV and, under an agent, ZDOTDIR.
+  __devtrace_attach() {
+    ((${preexec_functions[(I)__devtrace_preexec]})) || preexec_functions+=(__devtrace_preexec)
+    ((${zshexit_functions[(I)__devtrace_zshexit]})) || zshexit_functions+=(__devtrace_zshexit)
+    if [[ -n $__devtrace_env && ${BASH_ENV-} != $__devtrace_env ]]; then
+      typeset -gx DEVTRACE_BASH_ENV="${BASH_ENV-}" BASH_ENV=$__devtrace_env
+    fi
+    if [[ -n $__devtrace_agent && -n $__devtrace_zdotdir && ${ZDOTDIR-} != $__devtrace_zdotdir ]]; then
+      typeset -gx DEVTRACE_ZDOTDIR="${ZDOTDIR-}" ZDOTDIR=$__devtrace_zdotdir
+    fi
+  }
+
+  # Who we are: pid and start time as /proc has them, which holds in another PID namespace too.
+  __devtrace_hello() {
+    local stat='' pid=$$ ppid=$PPID start=-
+    local -a fields
+    if [[ -r /proc/self/stat ]]; then
+      IFS= builtin read -r stat </proc/self/stat
+      pid=${stat%% *}
+      fields=(${(s: :)${stat##*\) }})
+      ppid=${fields[2]} start=${fields[20]}
+    fi
+    [[ ! -p $__devtrace_fifo ]] || builtin print -rn -- \
+      $'HELLO\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t-\t'"$pid"$'\t'"$ppid"$'\t'"$start"$'\t0\tzsh '"$ZSH_VERSION"$'\n' 1<>"$__devtrace_fifo"
+  }
+
+  # At the first prompt, after the user's files: by precmd, or by `sched` where the array was reset.
+  __devtrace_install() {
+    builtin emulate -L zsh
+    ((!${+__devtrace_installed})) || return 0
+    typeset -g __devtrace_installed=1
+    typeset -gx DEVTRACE_SPAN=$__devtrace_seed
+    typeset -gx DEVTRACE_SESSION DEVTRACE_FIFO DEVTRACE_DIR DEVTRACE_AGENT
+    typeset -ga precmd_functions preexec_functions zshexit_functions
+    precmd_functions=(__devtrace_precmd ${precmd_functions:#__devtrace_(install|precmd)})
+    if [[ -n $__devtrace_quiet ]]; then # the lines come by a pipe: no prompt is wanted, no history is theirs
+      PS1= PS2= RPS1=
+      unset HISTFILE
+    fi
+    __devtrace_hello
+    __devtrace_attach
+  } 2>/dev/null
+
+  [[ -z $__devtrace_quiet ]] || setopt no_prompt_sp no_prompt_cr
+  typeset -ga precmd_functions
+  precmd_functions+=(__devtrace_install)
+  zmodload zsh/sched 2>/dev/null && sched +0 __devtrace_install
+fi
