@@ -108,6 +108,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   #   e exact, n normalised, p private (leading space), a private or a repeated line, h not kept by the
   #   history, o history is off, z there is no history. Never the text of another command.
   __devtrace_typed() {
+    local __devtrace_off=
+    ((__devtrace_v < 403)) || [[ -o history ]] || __devtrace_off=1 # bash 3.2 says no inside any trap
     __devtrace_list 1
     __devtrace_split
     __devtrace_f=e
@@ -117,7 +119,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
         __devtrace_f=h
         [[ ${HISTCONTROL-} != *ignore[sb]* ]] || __devtrace_f=p
       fi
-    elif ((__devtrace_new != __devtrace_n + 1)); then
+    elif ((__devtrace_new != __devtrace_n + 1 || (__devtrace_v < 404 && ${#__devtrace_off}))); then
       __devtrace_f=o
     elif ((__devtrace_new == __devtrace_old)); then
       if [[ ${HISTCONTROL-} == *erasedups* && $__devtrace_r != "$__devtrace_last" ]]; then
@@ -131,6 +133,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     fi
     if [[ $__devtrace_f != e ]]; then
       __devtrace_r=
+    elif ((__devtrace_v < 404)); then
+      [[ $__devtrace_r != *[';&|<({']* ]] || __devtrace_f=n # may be several lines, joined: nothing tells
     elif ! \builtin shopt -q lithist; then
       # bash joins the lines of a compound command unless `lithist` is set: were more read than are here?
       local breaks=${__devtrace_r//[!$'\n']/}
@@ -253,9 +257,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       local rest=${PROMPT_COMMAND-}
       rest=${rest//"$__devtrace_head"/}
       [[ -z $__devtrace_tail ]] || rest=${rest//"$__devtrace_tail"/}
-      rest=${rest#$'\n'}
+      rest=${rest#"; "}
+      rest=${rest%"${rest##*[! ]}"}
+      # No line breaks: bash 4.4 and older put the second line of PROMPT_COMMAND into the history.
+      [[ -z $__devtrace_tail || -z $rest || $rest == *[\;\&] ]] || rest+=\;
       # shellcheck disable=SC2178  # a string here: the test above was for the array
-      PROMPT_COMMAND=$__devtrace_head${rest:+$'\n'$rest}$__devtrace_tail
+      PROMPT_COMMAND="$__devtrace_head; ${rest:+$rest }$__devtrace_tail"
+      [[ -n $rest$__devtrace_tail ]] || PROMPT_COMMAND=("$__devtrace_head")
     fi
   }
 
@@ -276,15 +284,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
 
   # --- bash <= 4.3: the DEBUG trap ------------------------------------------------------------------------
 
-  # Last in PROMPT_COMMAND: keep the user's own trap for later; 1 when ours is still set.
+  # Last in PROMPT_COMMAND: keep the user's own trap for later; 1 when ours is still set. What `trap -p` says is
+  # in the scratch file or in __devtrace_r: in a function it would say nothing.
   __devtrace_arm() {
-    local LC_ALL=C __devtrace_r=
+    local LC_ALL=C
     if [[ -n $__devtrace_scratch ]]; then
-      trap -p DEBUG >|"$__devtrace_scratch"
       IFS='' \builtin read -rd '' __devtrace_r <"$__devtrace_scratch"
       : >|"$__devtrace_scratch"
-    else
-      __devtrace_r=$(trap -p DEBUG)
     fi
     [[ $__devtrace_r != *__devtrace_hit* ]] || return 1
     __devtrace_undo=${__devtrace_r:-trap - DEBUG}
@@ -295,6 +301,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # The first simple command after the prompt, which a completion function is not. $1: the status before it.
   __devtrace_hit() {
     [[ $__devtrace_armed == 1 && -z ${COMP_LINE-}${COMP_POINT-} ]] || return 1
+    [[ $BASH_COMMAND != __devtrace_precmd* ]] || return 1 # nothing was run: PROMPT_COMMAND begins
     local LC_ALL=C __devtrace_n='' __devtrace_r=''
     __devtrace_armed=0
     __devtrace_old=$__devtrace_new
@@ -310,7 +317,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # shellcheck disable=SC2016  # expanded by the prompt, not here
   {
     # `f && : "$_"`: `set -e` cannot end the shell in f, and both f's status and $_ come out as they were.
-    __devtrace_head='{ __devtrace_precmd "$_" && : "$_"; } 2>/dev/null'
+    # stdout is shut too: a DEBUG trap of the user's fires for our lines, and what it prints is not wanted here.
+    __devtrace_head='{ __devtrace_precmd "$_" && : "$_"; } >/dev/null 2>&1'
     __devtrace_tail=
     __devtrace_ps0='${__devtrace_z:$(('"$__devtrace_step"',__devtrace_seq+=1,__devtrace_on=1,'
     __devtrace_ps0+='__devtrace_lines=LINENO-__devtrace_before,__devtrace_before=LINENO,'
@@ -323,9 +331,10 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     if ((__devtrace_v < 404)); then
       __devtrace_late=1
       __devtrace_ps0=
-      __devtrace_tail='
-{ __devtrace_arm && trap '\''{ __devtrace_hit "$?" && builtin eval "$__devtrace_undo"; } 2>/dev/null
-builtin eval "$__devtrace_body"'\'' DEBUG; __devtrace_armed=1; } 2>/dev/null'
+      __devtrace_tail='{ __devtrace_r=; if [[ -n $__devtrace_scratch ]]; then trap -p DEBUG >|"$__devtrace_scratch"; '
+      __devtrace_tail+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
+      __devtrace_tail+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
+      __devtrace_tail+='__devtrace_armed=1; } 2>/dev/null'
     fi
   }
 
