@@ -20,6 +20,7 @@ from devtrace.ids import is_span_id
 RECORD_LIMIT = 1_000  # bytes, with the newline: an interactive bash writes through a 1,024-byte buffer
 TEXT_LIMIT = 16 << 20  # bytes of one record's joined text; what is longer is damaged
 _PIPE_SIZE = 1 << 20
+_PART = 800  # bytes of text in one record
 _ESCAPES = ((b"%09", b"\t"), (b"%0A", b"\n"), (b"%00", b"\0"), (b"%25", b"%"))  # %25 last
 
 # How well the text of a CMD is known: the hook's letter -> (text_form, reason).
@@ -189,6 +190,7 @@ class FifoReader:
             raise OSError(f"{path} is no FIFO")
         _widen(self._fd)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
+        self._fds = [self._fd, self._wake_read, self._wake_write]
         self._thread = threading.Thread(target=self._run, name="devtrace-fifo", daemon=True)
 
     def __enter__(self) -> FifoReader:
@@ -199,8 +201,13 @@ class FifoReader:
         """Read what is still in the pipe, then end the thread and close everything."""
         os.write(self._wake_write, b"x")
         self._thread.join()
-        for fd in (self._fd, self._wake_read, self._wake_write):
+        self.discard()
+
+    def discard(self) -> None:
+        """Close what was opened, when the thread never ran; may be called after it did."""
+        for fd in self._fds:
             os.close(fd)
+        self._fds = []
 
     def _run(self) -> None:
         poll = select.poll()
@@ -219,6 +226,29 @@ class FifoReader:
             except (BlockingIOError, InterruptedError):
                 return
             self._on_bytes(data)
+
+
+def hello_line(nonce: str, shell: str, pid: int, name: str) -> bytes:
+    """The HELLO of a program that has no hooks, written by the host for it."""
+    return f"HELLO\t1\t{nonce}\t{shell}\t-\t{pid}\t0\t-\t0\t{name}\n".encode()
+
+
+def cmd_lines(nonce: str, shell: str, seq: int, span: str, start_us: int, cwd: str, command: str) -> bytes:
+    """The CMD of a program that has no hooks, in as many parts as it takes."""
+    text = b"\t".join(_escaped(part) for part in (cwd, command))
+    parts = max(1, -(-len(text) // _PART))
+    lines = []
+    for part in range(parts):
+        head = f"CMD\t1\t{nonce}\t{shell}\t{seq}\t{part + 1}/{parts}\t{span}\t-\t{start_us}\t-\te\t"
+        lines.append(head.encode() + text[part * _PART : (part + 1) * _PART] + b"\n")
+    return b"".join(lines)
+
+
+def _escaped(text: str) -> bytes:
+    data = text.encode("utf-8", "surrogateescape")
+    for escape, byte in reversed(_ESCAPES):
+        data = data.replace(byte, escape)
+    return data
 
 
 def _widen(fd: int) -> None:

@@ -48,6 +48,7 @@ class Request(NamedTuple):
     login: bool
     piped: bool  # standard input is no terminal: no line editing, no prompt
     marks: list[Path]  # where C and D marks go; none: no output is cut
+    stderr: str = ""  # a piped shell is started without one, and opens this first of all
     nested: str = "first"
     exact: bool = False  # bash keeps the line breaks of compound commands (lithist)
     private: str = "mask"
@@ -159,6 +160,23 @@ def new_session(session_id: str, store: Path, agent: str, private: Path) -> Sess
     return Session(session_id, store, private / "fifo", agent, private, new_nonce(), new_nonce())
 
 
+def with_nested_parts(environment: dict[str, str], agent: str, nested: str) -> dict[str, str]:
+    """The environment in which the bash (and, under an agent, the zsh) of a program records itself."""
+    own = dict(environment)
+    if nested == "off":
+        return own
+    if nested == "all":
+        own["DEVTRACE_NESTED"] = "all"
+    parts = {"BASH_ENV": hooks_directory() / "nested.bash"}
+    if agent != "manual":
+        parts["ZDOTDIR"] = hooks_directory() / "zdotdir"
+    for name, path in parts.items():
+        if own.get(name) != str(path):
+            own[f"DEVTRACE_{name}"] = own.get(name, "")
+            own[name] = str(path)
+    return own
+
+
 def technique(name: str, version: str) -> Choice:
     """The hook technique that a version such as `5.2.15(1)-release` gets and why, for doctor."""
     if name == "zsh":
@@ -193,7 +211,8 @@ def _plan_bash(
     if request.exact:
         assignments.append("shopt -s lithist")
     hook = shlex.quote(str(hooks_directory() / "devtrace.bash"))
-    _write(rc, f"{lines}\n" + "\n".join(assignments) + f"\n\\builtin . {hook}\n")
+    mute = f"exec 2>{shlex.quote(request.stderr)}\n" if request.stderr else ""
+    _write(rc, f"{mute}{lines}\n" + "\n".join(assignments) + f"\n\\builtin . {hook}\n")
     editing = ["--noediting"] if request.piped else []
     start = ["--posix", "-l"] if request.login else ["--rcfile", str(rc)]
     return [request.path, *editing, *start, "-i"], rc
@@ -235,6 +254,8 @@ def _plan_zsh(
     text = _ZSHENV.replace("@BACK@", back).replace(
         "@HOOK@", shlex.quote(str(hooks_directory() / "devtrace.zsh"))
     )
+    if request.stderr:
+        text = f"exec 2>{shlex.quote(request.stderr)}\n{text}"
     _write(folder / ".zshenv", text.replace("@VARIABLES@", "\n".join(lines)))
     own["ZDOTDIR"] = str(folder)
     return [request.path, *(["-l"] if request.login else []), "-i"], folder / ".zshenv"
@@ -247,6 +268,7 @@ def _plan_fish(session: Session, request: Request, variables: dict[str, str]) ->
     lines.append(f"source {_fish_quote(str(hooks_directory() / 'devtrace.fish'))}")
     _write(rc, "\n".join(lines) + "\n")
     start = f"source {_fish_quote(str(rc))}"
+    # fish cannot redirect itself for good; it has nothing to complain of either, since it reads no commands.
     login = ["-l"] if request.login else []
     if (
         request.piped

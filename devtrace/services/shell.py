@@ -1,0 +1,452 @@
+"""Start a traced shell, or one traced program, and stay beside it until it ends.
+
+Lives here: putting the parts together in the right order: private directory, watchdog, FIFO, hooks, child, and
+only then the threads and whatever is slow to import.
+Not here: what each part does (sources/shell/), the store's side (recording.py), what is said to the user
+(cli/shell.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shlex
+import shutil
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from devtrace import config as configuration
+from devtrace import workspace as workspaces
+from devtrace.choices import Choice
+from devtrace.errors import DevTraceError, EnvironmentError
+from devtrace.ids import is_session_id, is_span_id, new_session_id, new_span_id
+from devtrace.sources.shell import fifo, hooks
+from devtrace.sources.shell.output import OutputTrack, mark
+from devtrace.sources.shell.piped import PipedTrack
+from devtrace.sources.shell.pipes import pump_pipes
+from devtrace.sources.shell.pump import attend, exit_code, pump
+from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
+from devtrace.sources.shell.terminal import OuterTerminal, size_of
+from devtrace.sources.shell.watchdog import Watchdog
+from devtrace.workspace import Workspace
+
+if TYPE_CHECKING:
+    from devtrace.services.recording import Recording
+    from devtrace.sources.shell.listener import Listener
+
+_Children = Child | PipedChild | PlainChild
+
+_STALE_LOOKED_AT = 64  # private directories of dead hosts that one start may clear away
+_DATABASE_HEADER = b"SQLite format 3\0"
+
+
+class Order(NamedTuple):
+    """What the user asked for; None and "" mean: as the settings or the machine say."""
+
+    kind: str  # shell, run
+    agent: str = "manual"
+    shell: str = ""
+    label: str = ""
+    login: bool | None = None
+    output: bool | None = None
+    exact: bool | None = None
+    argv: tuple[str, ...] = ()  # a program instead of a shell
+
+
+class Begun(NamedTuple):
+    """What is known before the child starts."""
+
+    session: str
+    workspace: Workspace
+    made_store: bool
+    trouble: DevTraceError | None  # the store cannot be written: events wait in the spool
+
+
+class Outcome(NamedTuple):
+    """How it ended."""
+
+    exit_status: int  # the child's own, 128+n for signal n
+    session: str
+    n_events: int
+    trouble: DevTraceError | None  # why some events are not in the store
+
+
+class _Streams(NamedTuple):
+    """Which of our standard streams are terminals, and so how the child is connected."""
+
+    stdin: bool
+    stdout: bool
+
+    @property
+    def way(self) -> str:
+        """pty; fed: a pty for output and a pipe for input; pipes."""
+        if self.stdout:
+            return "pty" if self.stdin else "fed"
+        return "pipes"
+
+
+def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
+    """Carry out the order; `announce` is called once, just before the terminal is handed over.
+
+    Raises DevTraceError when nothing could be started; a store that fails later is in the outcome.
+    """
+    place, existed = workspaces.find_or_place()
+    if not existed:
+        workspaces.create(place)
+    settings = configuration.load(place)
+    with _private_directory() as private:
+        session = hooks.new_session(new_session_id(), place.dir, order.agent, private)
+        return _Host(order, place, settings, session).run(
+            lambda trouble: announce(Begun(session.id, place, not existed, trouble))
+        )
+
+
+class _Host:
+    """The process beside the shell."""
+
+    def __init__(
+        self, order: Order, place: Workspace, settings: configuration.Config, session: hooks.Session
+    ):
+        self._order = order
+        self._place = place
+        self._settings = settings
+        self._session = session
+        self._environment = dict(os.environ)
+        self._streams = _Streams(os.isatty(0), os.isatty(1))
+        self._parent = _outer_session(self._environment)
+        self._span = new_span_id()  # of the program, when it is no shell
+        self._started_us = time.time_ns() // 1_000
+        self._choices: list[Choice] = []
+        self._shell = ""
+        self._recording: Recording | None = None
+        wants = settings.flag("shell.output") if order.output is None else order.output
+        self._is_plain = self._streams.way == "pty" and self._parent is not None
+        self._wants_output = wants and not self._is_plain
+
+    def run(self, announce: Callable[[DevTraceError | None], None]) -> Outcome:
+        """Start, pump, wait, record."""
+        with contextlib.ExitStack() as stack:
+            outer, watchdog = self._take_terminal(stack)
+            reader = fifo.FifoReader(self._session.fifo, lambda data: listener.heard(data))  # noqa: PLW0108 - it is made later
+            stack.callback(reader.discard)
+            track = self._track(lambda captured: listener.cut(captured))  # noqa: PLW0108 - as above
+            argv, environment, files = self._plan()
+            announce(_look_at(self._place))
+            child = self._spawn(argv, environment, outer)
+            # From here on the child runs; what is imported below costs it nothing.
+            listener = self._listener(child, track, files)
+            with listener:
+                with reader:
+                    self._begin_program(listener, track, argv)
+                    status = self._pump(child, outer, track, watchdog)
+                    self._end_program(track)
+                    track.close()
+                listener.ended(exit_code(status))
+        recording = self._recording
+        return Outcome(
+            exit_status=exit_code(status),
+            session=self._session.id,
+            n_events=recording.n_events if recording else 0,
+            trouble=recording.trouble if recording else None,
+        )
+
+    # --- before the child -----------------------------------------------------------------------------------
+
+    def _take_terminal(self, stack: contextlib.ExitStack) -> tuple[OuterTerminal | None, Watchdog | None]:
+        """The watchdog is forked first of all: before the FIFO, the child's terminal and any thread."""
+        if self._is_plain or self._streams.way == "pipes":
+            return None, None
+        tty = 0 if self._streams.stdin else 1
+        watchdog = Watchdog.start(tty)
+        stack.callback(watchdog.close)
+        outer = stack.enter_context(OuterTerminal(tty, follows=not self._streams.stdin))
+        self._choices.append(outer.choice)
+        return outer, watchdog
+
+    def _track(self, on_output: Callable[..., None]) -> OutputTrack:
+        kind = PipedTrack if self._streams.way == "pipes" and not self._order.argv else OutputTrack
+        return kind(
+            self._session.mark,
+            on_output,
+            head_cap=self._settings.number("shell.output_head"),
+            tail_cap=self._settings.number("shell.output_tail"),
+            clock=lambda: time.time_ns() // 1_000,
+            enabled=self._wants_output,
+            streams=1 if self._streams.way != "pipes" or _is_same_file(1, 2) else 2,
+        )
+
+    def _plan(self) -> tuple[list[str], dict[str, str], list[Path]]:
+        if self._order.argv:
+            return list(self._order.argv), self._program_environment(), []
+        asked = self._order.shell or self._settings.text("shell.default")
+        name, path, choice = hooks.choose_shell(asked, self._environment)
+        login = hooks.is_login_parent(os.getppid()) if self._order.login is None else self._order.login
+        plan = hooks.plan(
+            self._session,
+            hooks.Request(
+                name=name,
+                path=path,
+                login=login,
+                piped=not self._streams.stdin,
+                marks=self._marks() if self._wants_output else [],
+                stderr=self._stderr_of_shell(),
+                nested=self._settings.text("shell.nested"),
+                exact=self._settings.flag("shell.exact") if self._order.exact is None else self._order.exact,
+                private=self._settings.text("shell.private"),
+            ),
+            self._environment,
+        )
+        self._shell = name
+        self._choices += [choice, *plan.choices]
+        if self._is_plain:
+            because = (
+                "a traced shell inside a traced shell adds no second terminal; the outer one keeps the output"
+            )
+            self._choices.append(Choice("output", "not kept here", because))
+        return plan.argv, plan.environment, plan.startup_files
+
+    def _marks(self) -> list[Path]:
+        if self._streams.way != "pipes":
+            return [Path("/dev/tty")]
+        out, err = self._pipe_paths()
+        return [out] if err is None else [out, err]
+
+    def _pipe_paths(self) -> tuple[Path, Path | None]:
+        private = self._session.private
+        return private / "out", None if _is_same_file(1, 2) else private / "err"
+
+    def _stderr_of_shell(self) -> str:
+        """Where a piped shell finds its stderr, once it has complained that it has no terminal."""
+        if self._streams.way != "pipes" or self._streams.stdin:
+            return ""
+        return str(self._pipe_paths()[1] or self._pipe_paths()[0])
+
+    def _program_environment(self) -> dict[str, str]:
+        """A program finds what the hooks of a shell would have set."""
+        own = {**self._environment, **hooks.session_environment(self._session)}
+        own["DEVTRACE_SPAN"] = self._span
+        own["TRACEPARENT"] = f"00-{self._session.id}-{self._span}-01"
+        return hooks.with_nested_parts(own, self._session.agent, self._settings.text("shell.nested"))
+
+    # --- the child ------------------------------------------------------------------------------------------
+
+    def _spawn(
+        self, argv: list[str], environment: dict[str, str], outer: OuterTerminal | None
+    ) -> Child | PipedChild | PlainChild:
+        is_shell = not self._order.argv
+        if self._is_plain:
+            return spawn_plain(argv, env=environment, is_shell=is_shell)
+        if outer is None:
+            out, err = self._pipe_paths()
+            return spawn_pipes(
+                argv,
+                env=environment,
+                out_path=str(out),
+                err_path=None if err is None else str(err),
+                is_shell=is_shell,
+                own_session=is_shell and not self._streams.stdin,
+                mute=bool(self._stderr_of_shell()) and is_shell,
+            )
+        size = outer.size
+        return spawn_pty(
+            argv,
+            env=environment,
+            rows=size.rows,
+            cols=size.cols,
+            pixels=size.pixels,
+            attributes=outer.attributes,
+            stdin_fd=None if self._streams.stdin else 0,
+            is_shell=is_shell,
+        )
+
+    def _pump(
+        self,
+        child: _Children,
+        outer: OuterTerminal | None,
+        track: OutputTrack,
+        watchdog: Watchdog | None,
+    ) -> int:
+        try:
+            if isinstance(child, PlainChild):
+                return attend(child)
+            if isinstance(child, PipedChild):
+                return pump_pipes(child, track, hang_up=not self._order.argv)
+            assert outer is not None  # a pty is only made for an outer terminal
+            return pump(child, outer, track, watchdog=watchdog)
+        finally:
+            if not isinstance(child, PlainChild):
+                child.close()
+
+    def _listener(self, child: _Children, track: OutputTrack, files: list[Path]) -> Listener:
+        from devtrace.config import actor_of
+        from devtrace.sources.shell.listener import Listener
+        from devtrace.sources.shell.nested import Watch
+        from devtrace.sources.shell.pairing import Settings
+
+        self._choices.append(Watch.technique())
+        actor = actor_of(self._session.agent)
+        settings = Settings(
+            session=self._session.id,
+            nonce=self._session.nonce,
+            actor=actor if self._order.argv and self._order.kind == "run" else "human",
+            nested_actor=actor,
+            private=self._settings.text("shell.private"),
+            nested_limit=self._settings.number("shell.nested_limit"),
+            wants_output=self._wants_output,
+        )
+
+        def forget_secrets() -> None:
+            for file in files:
+                file.unlink(missing_ok=True)
+
+        return Listener(
+            settings, Watch(child.pid), self._open_recording, on_hello=forget_secrets, on_told=track.told
+        )
+
+    def _open_recording(self) -> Recording:
+        from devtrace.services.recording import Recording
+
+        parent_session, parent_event = self._parent or (None, None)
+        size = size_of(1) if self._streams.stdout else None
+        self._recording = Recording(
+            self._place,
+            self._environment,
+            {
+                "id": self._session.id,
+                "kind": self._order.kind,
+                "parent_session": parent_session,
+                "parent_event": parent_event,
+                "agent": self._session.agent,
+                "actor": configuration.actor_of(self._session.agent),
+                "title": self._order.label,
+                "cwd": str(Path.cwd()),
+                "shell": self._shell,
+                "started_us": self._started_us,
+            },
+            {
+                "cols": size.cols if size else 80,
+                "rows": size.rows if size else 24,
+                "term": self._environment.get("TERM", ""),
+                "choices": [choice.as_dict() for choice in self._choices],
+            },
+        )
+        return self._recording
+
+    # --- a program instead of a shell -----------------------------------------------------------------------
+
+    def _begin_program(self, listener: Listener, track: OutputTrack, argv: list[str]) -> None:
+        """There is no hook to tell of it, so the host does, in the hooks' own words."""
+        if not self._order.argv:
+            return
+        words = shlex.join(argv)
+        listener.heard(
+            fifo.hello_line(self._session.nonce, "host", os.getpid(), "run")
+            + fifo.cmd_lines(
+                self._session.nonce, "host", 1, self._span, self._started_us, str(Path.cwd()), words
+            )
+        )
+        for stream in range(1, track.streams + 1):
+            track.feed(mark(self._session.mark, "C", self._span), stream)
+
+    def _end_program(self, track: OutputTrack) -> None:
+        if self._order.argv:
+            for stream in range(1, track.streams + 1):
+                track.feed(mark(self._session.mark, "D", self._span), stream)
+
+
+def _outer_session(environment: dict[str, str]) -> tuple[str, str | None] | None:
+    """The live session around us, (session, command in flight), or None."""
+    session, path = environment.get("DEVTRACE_SESSION", ""), environment.get("DEVTRACE_FIFO", "")
+    if not is_session_id(session) or not path or not _is_held(Path(path).parent):
+        return None
+    span = environment.get("DEVTRACE_SPAN", "")
+    return session, span if is_span_id(span) else None
+
+
+@contextlib.contextmanager
+def _private_directory() -> Iterator[Path]:
+    """A directory of this session's own, 0700, locked for the host's life, gone at the end."""
+    base = workspaces.runtime_base()
+    _clear_stale(base)
+    private = base / new_span_id()
+    try:
+        private.mkdir(mode=0o700)
+        lock = os.open(private / "host", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise EnvironmentError(
+            f"no private directory in {base}: {error.strerror}",
+            code="ERR_RUNTIME_DIR",
+            hint="set XDG_RUNTIME_DIR to a directory of your own with mode 0700 and some room",
+        ) from error
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
+        yield private
+    finally:
+        _remove(private)
+        os.close(lock)
+
+
+def _clear_stale(base: Path) -> None:
+    """Remove what hosts that were killed left behind."""
+    for private in list(base.iterdir())[:_STALE_LOOKED_AT]:
+        if not _is_held(private):
+            _remove(private)
+
+
+def _is_held(private: Path) -> bool:
+    """Whether a living host holds this directory; a directory without a lock is being made just now."""
+    try:
+        lock = os.open(private / "host", os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return private.is_dir() and time.time() - private.stat().st_mtime < 60
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(lock)
+    return False
+
+
+def _remove(private: Path) -> None:
+    shutil.rmtree(private, ignore_errors=True)
+    shutil.rmtree(hooks.scratch_directory(private), ignore_errors=True)
+
+
+def _is_same_file(one: int, other: int) -> bool:
+    """Whether two descriptors lead to the same place, as after `2>&1`."""
+    try:
+        a, b = os.fstat(one), os.fstat(other)
+    except OSError:
+        return False
+    return (a.st_dev, a.st_ino) == (b.st_dev, b.st_ino) and not stat.S_ISREG(a.st_mode)
+
+
+def _look_at(place: Workspace) -> DevTraceError | None:
+    """What is plainly wrong with the store, seen without SQLite: the full check comes when it is opened."""
+    try:
+        with place.database.open("rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        header = b""
+    except OSError as error:
+        return workspaces.from_os_error(error, place.database)
+    if header and not header.startswith(_DATABASE_HEADER):
+        return EnvironmentError(
+            f"{place.database} is damaged: it is no SQLite database",
+            code="ERR_STORE_DAMAGED",
+            hint="move it away; `devtrace init` makes a new one, and the spool is taken in by it",
+            context={"path": str(place.database)},
+        )
+    if not os.access(place.dir, os.W_OK | os.X_OK):
+        return EnvironmentError(
+            f"{place.dir} cannot be written",
+            code="ERR_STORE_READONLY",
+            hint="check the directory's owner and permissions",
+            context={"path": str(place.dir)},
+        )
+    return None
