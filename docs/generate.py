@@ -7,17 +7,27 @@ codes, the comments beside an event's fields, the meaning of a setting, the help
 from __future__ import annotations
 
 import ast
+import contextlib
 import inspect
+import io
+import itertools
 import json
+import os
+import re
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields
 from pathlib import Path
+from typing import Any
+
+import typer
 
 from devtrace import errors
+from devtrace.cli.app import app
+from devtrace.cli.shell import main as direct
 from devtrace.config import AGENTS, KEYS
-from devtrace.events import KINDS, Event, Output, sensitive_fields
-from devtrace.events.envelope import STATUSES
+from devtrace.events import KINDS, Output, sensitive_fields
+from devtrace.views.jsonl import FIELDS
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from the code: `make docs`. -->"
@@ -73,7 +83,7 @@ def field_rows(cls: type) -> list[tuple[str, ...]]:
     rows = []
     for item in fields(cls):
         default = "" if item.default is MISSING else f"`{json.dumps(item.default)}`"
-        told = comments.get(item.name, "").replace("None", "null").replace("STATUSES", ", ".join(STATUSES))
+        told = comments.get(item.name, "").replace("None", "null")
         told += (" " if told else "") + "*(free text: redacted)*" if item.name in private else ""
         rows.append((f"`{item.name}`", f"`{json_type(str(item.type))}`", default, told))
     return rows
@@ -93,28 +103,111 @@ def json_type(annotation: str) -> str:
 
 
 def event_page() -> str:
-    """The envelope, then each kind with its data."""
-    envelope = [row for row in field_rows(Event) if row[0] not in ("`body`", "`blobs`")]
+    """Each kind with its data."""
+    headings = ("field of `data`", "type", "default", "meaning")
     parts = [
-        "An event is a span of a session. `devtrace log --json`, `devtrace show --json` and "
-        "`devtrace export --format jsonl` write one object a line: the envelope, and `data`, which is the "
-        "kind's own.",
-        "## The envelope",
-        table(("field", "type", "default", "meaning"), envelope),
+        "An event is a span of a session. What all kinds have in common is in [the JSON lines](json.md); "
+        "here is what each has in `data`.",
     ]
     for name, cls in sorted(KINDS.items()):
         first, *_ = (inspect.getdoc(cls) or "").splitlines()
-        parts += [
-            f"## `{name}`",
-            first,
-            table(("field of `data`", "type", "default", "meaning"), field_rows(cls)),
-        ]
-    parts += [
+        parts += [f"## `{name}`", first, table(headings, field_rows(cls))]
+    return page(
+        "Events",
+        *parts,
         "### `output`",
-        (inspect.getdoc(Output) or ""),
+        inspect.getdoc(Output) or "",
         table(("field", "type", "default", "meaning"), field_rows(Output)),
+    )
+
+
+def json_page() -> str:
+    """Each record of the JSON lines."""
+    parts = [
+        "With `--json` every question is answered by one object a line, in ASCII. `record` says what it is. "
+        "Later versions may add fields.",
     ]
-    return page("Events", *parts)
+    for record, (where, meanings) in FIELDS.items():
+        rows = [(f"`{name}`", meaning) for name, meaning in meanings.items()]
+        parts += [f"## `{record}`", f"Written by {where}.", table(("field", "meaning"), rows)]
+    return page("JSON lines", *parts)
+
+
+def paragraphs(told: str) -> list[str]:
+    """A command's help as Markdown: indented lines are what is typed, all else is prose."""
+    parts = []
+    for part in told.replace("\b\n", "").split("\n\n"):
+        for typed, lines in itertools.groupby(part.splitlines(), key=lambda line: line.startswith("  ")):
+            words = [line.strip() for line in lines]
+            block = "\n".join(["```console", *(f"$ {line}" for line in words), "```"])
+            parts.append(block if typed else " ".join(words))
+    return [part for part in parts if part]
+
+
+def typer_command(name: str, command: Any) -> Iterator[str]:
+    """One command of the typer application, and below it the commands of a group."""
+    yield f"## `devtrace {name}`"
+    yield from paragraphs(inspect.cleandoc(command.help or ""))
+    rows = []
+    for parameter in command.params:
+        spelled = [*parameter.opts, *parameter.secondary_opts]
+        if parameter.param_type_name == "argument":
+            words = parameter.metavar or parameter.name.upper()
+        else:
+            metavar = "" if getattr(parameter, "is_flag", False) else parameter.metavar or ""
+            words = f"{', '.join(sorted(spelled, key=lambda word: word[:2] == '--'))} {metavar}".rstrip()
+        if spelled != ["--help"]:
+            rows.append((f"`{words}`", getattr(parameter, "help", "") or ""))
+    if rows:
+        yield table(("option", "meaning"), rows)
+    for inner, below in getattr(command, "commands", {}).items():
+        yield from typer_command(f"{name} {inner}", below)
+
+
+def argparse_command(name: str) -> Iterator[str]:
+    """`shell` and `run`, which typer only lists: their help, read back."""
+    told = io.StringIO()
+    with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told), patched_width():
+        direct([name, "--help"])
+    _, description, *rest = told.getvalue().split("\n\n")
+    lists = [part for part in rest if re.match(r"(?:positional arguments|options):", part)]
+    yield f"## `devtrace {name}`"
+    yield description
+    yield from paragraphs("\n\n".join(part for part in rest if part not in lists))
+    rows = [
+        match.groups() for part in lists for match in re.finditer(r"^  (\S.*?)  +(\S.*)$", part, re.MULTILINE)
+    ]
+    yield table(
+        ("", "meaning"), [(f"`{words}`", meaning) for words, meaning in rows if "--help" not in words]
+    )
+
+
+@contextlib.contextmanager
+def patched_width() -> Iterator[None]:
+    """A terminal so wide that argparse breaks no line."""
+    before = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "1000"
+    try:
+        yield
+    finally:
+        os.environ.pop("COLUMNS")
+        if before is not None:
+            os.environ["COLUMNS"] = before
+
+
+def cli_page() -> str:
+    """Every command with its options."""
+    top = typer.main.get_command(app)
+    commands: dict[str, Any] = getattr(top, "commands", {})
+    parts: list[str] = []
+    for name, command in commands.items():
+        parts += argparse_command(name) if name in ("shell", "run") else typer_command(name, command)
+    return page(
+        "The command line",
+        "Every command has `--help`. With `--json-errors`, before or behind its name, an error ends with one "
+        "line of JSON. An ID is any unique start of a session's or an event's id.",
+        *parts,
+    )
 
 
 def config_page() -> str:
@@ -142,9 +235,11 @@ def config_page() -> str:
 
 
 PAGES: dict[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "config.md": config_page,
     "errors.md": error_page,
     "events.md": event_page,
-    "config.md": config_page,
+    "json.md": json_page,
 }
 
 

@@ -17,6 +17,7 @@ PAPERS = sorted([*CHECKOUT.glob("*.md"), *(CHECKOUT / "docs").rglob("*.md")])
 ADRS = sorted((CHECKOUT / "docs" / "adr").glob("*.md"))
 README = CHECKOUT / "README.md"
 
+CODE = {".py", ".bash", ".zsh", ".fish"}
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 CALL = re.compile(r"(?:^\$ |[`(]|&& |; )(?:\.venv/bin/)?devtrace ([a-z][a-z-]*)([^`\n]*)", re.MULTILINE)
@@ -52,6 +53,14 @@ def test_every_link_of_a_paper_leads_somewhere(paper: Path) -> None:
     ]
 
     assert [target for target in targets if not (paper.parent / target.partition("#")[0]).exists()] == []
+
+
+def test_every_paper_that_the_code_names_is_there() -> None:
+    folders = ("devtrace", "shell-hooks", "tests", "benchmarks", "docs")
+    files = [file for folder in folders for file in (CHECKOUT / folder).rglob("*") if file.suffix in CODE]
+    named = {paper for file in files for paper in re.findall(r"\bdocs/[\w/-]+\.md", file.read_text())}
+
+    assert {paper for paper in named if not (CHECKOUT / paper).exists()} == set()
 
 
 @name
