@@ -178,7 +178,7 @@ def argparse_command(name: str) -> Iterator[str]:
         match.groups() for part in lists for match in re.finditer(r"^  (\S.*?)  +(\S.*)$", part, re.MULTILINE)
     ]
     yield table(
-        ("", "meaning"), [(f"`{words}`", meaning) for words, meaning in rows if "--help" not in words]
+        ("option", "meaning"), [(f"`{words}`", meaning) for words, meaning in rows if "--help" not in words]
     )
 
 
