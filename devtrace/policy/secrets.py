@@ -22,7 +22,8 @@ _NAME = (
 )
 _KEYWORDS = ("token", "secret", "pass", "credential", "key", "_pw")
 _ANSI = r"(?:\x1b\[[0-9;:?]*[ -/]*[@-~])"
-_PLACEHOLDER = r"\$\{?[A-Za-z_][A-Za-z0-9_]*(?:[:#%/][^}]*)?\}?|<[^<>]{1,64}>|%[A-Za-z_]+%|\{\{[^{}]*\}\}|[*xX.\u2022-]{2,}"
+_VARIABLE = r"\$\{?[A-Za-z_][A-Za-z0-9_]*(?:[:#%/][^}]*)?\}?|%[A-Za-z_]+%|\{\{[^{}]*\}\}"
+_PLACEHOLDER = rf"{_VARIABLE}|<[^<>]{{1,64}}>|[*xX.\u2022-]{{2,}}"
 _PLAIN = frozenset(
     {"true", "false", "yes", "none", "null", "enabled", "disabled", "default", "optional", "required"}
 )

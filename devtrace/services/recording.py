@@ -1,7 +1,7 @@
 """The store's side of a traced session: its row, its events, its end.
 
-Runs on the listener's thread, where opening and importing may take their time. A store that fails is no reason
-to stop: what happens waits in the spool, and the trouble is told when the session has ended.
+Runs on the thread of the listener, where opening and importing may take their time. A store that fails is no
+reason to stop: what happens waits in the spool, and the trouble is told when the session has ended.
 
 Lives here: `Recording`, the sink of a session. Not here: what an event is (sources/), the rows (store/).
 """

@@ -1,7 +1,7 @@
 """Start a traced shell, or one traced program, and stay beside it until it ends.
 
-Lives here: putting the parts together in the right order: private directory, watchdog, FIFO, hooks, child, and
-only then the threads and whatever is slow to import.
+Lives here: putting the parts together in the right order: private directory, watchdog, FIFO, hooks, child,
+and only then the threads and whatever is slow to import.
 Not here: what each part does (sources/shell/), the store's side (recording.py), what is said to the user
 (cli/shell.py).
 """
