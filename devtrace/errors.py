@@ -21,6 +21,7 @@ CODES: dict[str, str] = {
     "ERR_CONFIG_VALUE": "The value does not fit the configuration key, or config.toml is no valid TOML.",
     "ERR_EVENT_KIND": "No such event kind.",
     "ERR_EXPORT_FORMAT": "No such export format.",
+    "ERR_EXPORT_WRITE": "The file of an export could not be written.",
     "ERR_FILTER": "A filter such as --since could not be read.",
     "ERR_FRAME": "A frame does not have the shape of an event.",
     "ERR_ID_AMBIGUOUS": "The prefix fits more than one session or event.",
