@@ -168,7 +168,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     if ((__devtrace_on)); then
       __devtrace_end
     else
-      ((__devtrace_s == 130 || (__devtrace_before += 1))) # an empty line or a comment was read, unless Ctrl-C
+      ((__devtrace_before += 1)) # an empty line, a comment or a Ctrl-C: each counts as one in LINENO
       ((!__devtrace_late)) || __devtrace_makeup
     fi
     IFS=' '

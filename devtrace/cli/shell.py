@@ -132,4 +132,5 @@ def _conclude(outcome: Outcome, kind: str, json_errors: bool) -> None:
     if outcome.trouble is not None:
         tell(outcome.trouble, json_errors=json_errors)
     if kind == "shell" and sys.stderr.isatty():
-        say(f"Recorded {outcome.n_events} events.\nSee them with: devtrace show {outcome.session[:13]}")
+        say(f"Recorded {outcome.n_events} events in session {outcome.session[:13]}.")
+        say(f"See them with: devtrace show {outcome.session[:13]}")

@@ -193,7 +193,7 @@ class _Host:
                 login=login,
                 piped=not self._streams.stdin,
                 marks=self._marks() if self._wants_output else [],
-                stderr=self._stderr_of_shell(),
+                stderr=self._stderr_of_shell(name),
                 nested=self._settings.text("shell.nested"),
                 exact=self._settings.flag("shell.exact") if self._order.exact is None else self._order.exact,
                 private=self._settings.text("shell.private"),
@@ -219,9 +219,12 @@ class _Host:
         private = self._session.private
         return private / "out", None if _is_same_file(1, 2) else private / "err"
 
-    def _stderr_of_shell(self) -> str:
-        """Where a piped shell finds its stderr, once it has complained that it has no terminal."""
-        if self._streams.way != "pipes" or self._streams.stdin:
+    def _stderr_of_shell(self, name: str) -> str:
+        """Where a piped shell finds its stderr, once it has complained that it has no terminal; "": at once.
+
+        fish has nothing to complain of, and could not open it for good.
+        """
+        if self._streams.way != "pipes" or self._streams.stdin or name not in ("bash", "zsh"):
             return ""
         return str(self._pipe_paths()[1] or self._pipe_paths()[0])
 
@@ -249,7 +252,7 @@ class _Host:
                 err_path=None if err is None else str(err),
                 is_shell=is_shell,
                 own_session=is_shell and not self._streams.stdin,
-                mute=bool(self._stderr_of_shell()) and is_shell,
+                mute=bool(self._stderr_of_shell(self._shell)),
             )
         size = outer.size
         return spawn_pty(
@@ -344,7 +347,7 @@ class _Host:
             return
         words = shlex.join(argv)
         listener.heard(
-            fifo.hello_line(self._session.nonce, "host", os.getpid(), "run")
+            fifo.hello_line(self._session.nonce, "host", os.getpid())
             + fifo.cmd_lines(
                 self._session.nonce, "host", 1, self._span, self._started_us, str(Path.cwd()), words
             )

@@ -20,6 +20,7 @@ from devtrace.ids import is_span_id
 RECORD_LIMIT = 1_000  # bytes, with the newline: an interactive bash writes through a 1,024-byte buffer
 TEXT_LIMIT = 16 << 20  # bytes of one record's joined text; what is longer is damaged
 _PIPE_SIZE = 1 << 20
+PROGRAM = "program"  # the name in the HELLO of what is no shell, and which the host sends for it
 _PART = 800  # bytes of text in one record
 _ESCAPES = ((b"%09", b"\t"), (b"%0A", b"\n"), (b"%00", b"\0"), (b"%25", b"%"))  # %25 last
 
@@ -228,9 +229,9 @@ class FifoReader:
             self._on_bytes(data)
 
 
-def hello_line(nonce: str, shell: str, pid: int, name: str) -> bytes:
+def hello_line(nonce: str, shell: str, pid: int) -> bytes:
     """The HELLO of a program that has no hooks, written by the host for it."""
-    return f"HELLO\t1\t{nonce}\t{shell}\t-\t{pid}\t0\t-\t0\t{name}\n".encode()
+    return f"HELLO\t1\t{nonce}\t{shell}\t-\t{pid}\t0\t-\t0\t{PROGRAM}\n".encode()
 
 
 def cmd_lines(nonce: str, shell: str, seq: int, span: str, start_us: int, cwd: str, command: str) -> bytes:

@@ -268,7 +268,6 @@ def _plan_fish(session: Session, request: Request, variables: dict[str, str]) ->
     lines.append(f"source {_fish_quote(str(hooks_directory() / 'devtrace.fish'))}")
     _write(rc, "\n".join(lines) + "\n")
     start = f"source {_fish_quote(str(rc))}"
-    # fish cannot redirect itself for good; it has nothing to complain of either, since it reads no commands.
     login = ["-l"] if request.login else []
     if (
         request.piped

@@ -18,7 +18,8 @@ from typing import Protocol
 from devtrace.events import Event
 from devtrace.sources.shell.fifo import Assembler, Cmd, Exit
 from devtrace.sources.shell.nested import Watch
-from devtrace.sources.shell.pairing import CapturedOutput, Pairing, Settings
+from devtrace.sources.shell.output import Captured
+from devtrace.sources.shell.pairing import Pairing, Settings
 
 _TICK_MS = 20  # while an end waits for its output or its process
 _IDLE_MS = 200  # else; the sink takes in what others spooled
@@ -62,7 +63,7 @@ class Listener:
         self._open_sink = open_sink
         self._on_hello = on_hello
         self._on_told = on_told
-        self._queue: deque[tuple[int, bytes | CapturedOutput]] = deque()
+        self._queue: deque[tuple[int, bytes | Captured]] = deque()
         self._end: tuple[int, int | None] | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -86,7 +87,7 @@ class Listener:
         """Bytes from the FIFO."""
         self._put(data)
 
-    def cut(self, captured: CapturedOutput) -> None:
+    def cut(self, captured: Captured) -> None:
         """The output of a command."""
         self._put(captured)
 
@@ -95,7 +96,7 @@ class Listener:
         self._end = (_now_us(), exit_code)
         self._wake()
 
-    def _put(self, item: bytes | CapturedOutput) -> None:
+    def _put(self, item: bytes | Captured) -> None:
         self._queue.append((_now_us(), item))
         self._wake()
 

@@ -12,32 +12,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCommand
 from devtrace.ids import new_span_id
-from devtrace.sources.shell.fifo import FORMS, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
+from devtrace.sources.shell.fifo import FORMS, PROGRAM, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
+from devtrace.sources.shell.output import Captured
+from devtrace.sources.shell.prompt import without_prompt_sp
 
 OUTPUT_PATIENCE_US = 2_000_000  # how long an ended command waits for its output to be cut
 DEATH_PATIENCE_US = (
     500_000  # how long an end waits for the process, which knows of signals, and the other way round
 )
 _OUTPUTS_KEPT = 64  # outputs that came before their command, or whose command is not recorded
-
-
-class CapturedOutput(Protocol):
-    """What output.py cuts for one span."""
-
-    span: str
-    data: bytes
-    timing: list[list[int]]
-    seen: int
-    head: int
-    tail: int
-    truncated: bool
-    approximate: bool
-    alternate_screen: int
-    stderr: int | None
 
 
 class Meeting(NamedTuple):
@@ -108,6 +95,11 @@ class _Shell:
         self.inflight: dict[str, _Command] = {}  # by span; all but the newest have ended and wait
 
     @property
+    def is_program(self) -> bool:
+        """No shell at all: the host started a program and tells of it itself."""
+        return self.hello is not None and self.hello.name == PROGRAM
+
+    @property
     def is_nested(self) -> bool:
         return self.hello is not None and self.hello.depth > 0
 
@@ -120,7 +112,7 @@ class Pairing:
         self._emit = emit
         self._meet = meet
         self._shells: dict[tuple[str, bool], _Shell] = {}
-        self._outputs: dict[str, CapturedOutput] = {}
+        self._outputs: dict[str, Captured] = {}
         self._nested: dict[int, int] = {}  # commands so far, by parent process
         self._folded: dict[int, Event] = {}  # what stands for the rest, by parent process
         self._gaps: dict[str, tuple[int, int, int]] = {}  # reason -> (count, first_us, last_us)
@@ -147,7 +139,7 @@ class Pairing:
                 self._ended(shell, record, now_us)
         return None
 
-    def output(self, captured: CapturedOutput, now_us: int) -> None:
+    def output(self, captured: Captured, now_us: int) -> None:
         """Take the output that was cut for a span, before or after its EXIT."""
         self._outputs[captured.span] = captured
         while len(self._outputs) > _OUTPUTS_KEPT:
@@ -275,6 +267,8 @@ class Pairing:
         captured = None if status == "running" else self._outputs.pop(cmd.span, None)
         if form == "private":  # what it printed is as private as what it was
             captured = None
+        elif captured is not None and shell.hello is not None and shell.hello.name == "zsh":
+            captured = without_prompt_sp(captured)
         blobs: dict[str, bytes] = {}
         if captured is not None and captured.data:
             blobs[OUTPUT_BLOB] = captured.data
@@ -299,10 +293,10 @@ class Pairing:
                 exit_code=command.exit_code,
                 pipestatus=_valid(command.pipestatus, text),
                 duration_us=None if command.ended_us is None else command.ended_us - command.started_us,
-                shell=shell.hello.name if shell.hello else "",
-                interactive=not shell.is_nested,
+                shell=shell.hello.name if shell.hello and not shell.is_program else "",
+                interactive=not shell.is_nested and not shell.is_program,
                 depth=shell.hello.depth if shell.hello else 0,
-                shell_pid=shell.hello.pid if shell.hello else None,
+                shell_pid=shell.hello.pid if shell.hello and not shell.is_program else None,
                 output=None if captured is None else _output(captured),
             ),
             blobs=blobs,
@@ -360,6 +354,8 @@ class Pairing:
 
 
 def _source(shell: _Shell) -> str:
+    if shell.is_program:
+        return "host"
     if not shell.is_nested:
         return "interactive"
     return "zshenv" if shell.hello is not None and shell.hello.name == "zsh" else "bash_env"
@@ -373,7 +369,7 @@ def _valid(pipestatus: list[int] | None, text: str | None) -> list[int] | None:
     return None if first == "function" or first.endswith("()") or "()" in first else pipestatus
 
 
-def _output(captured: CapturedOutput) -> Output:
+def _output(captured: Captured) -> Output:
     return Output(
         seen=captured.seen,
         head=captured.head,

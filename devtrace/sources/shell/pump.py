@@ -1,0 +1,349 @@
+"""Between the outer terminal and the one inside: every byte both ways, every signal, the size, the end.
+
+Lives here: the loop over two terminals, waiting for a child that shares ours, exit statuses.
+Not here: starting the child (spawn.py), cutting its output at commands (output.py), the loop over pipes
+(pipes.py), what happens when the host itself is killed (watchdog.py).
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+import signal
+import struct
+import termios
+import time
+
+from devtrace.sources.shell.flow import (
+    CHUNK,
+    HIGH_WATER,
+    TERMINAL_BLOCKING_WRITE,
+    Idle,
+    OnIdle,
+    Poller,
+    Sink,
+    ms_until,
+)
+from devtrace.sources.shell.modes import closing, opening
+from devtrace.sources.shell.output import HOLD_US, OutputTrack
+from devtrace.sources.shell.signals import ENDING, Signals, kill
+from devtrace.sources.shell.spawn import Child, PlainChild
+from devtrace.sources.shell.terminal import COOKED, RAW, OuterTerminal
+from devtrace.sources.shell.watchdog import Watchdog
+
+_GRACE_S = 2.0  # between SIGHUP and SIGKILL, when the host was told to end
+_FOLLOW_MS = 100  # how often the terminal inside is asked whether it wants the keyboard
+_REOPENED_MS = 100  # how often a terminal inside that everybody closed is looked at again
+_READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
+
+
+def exit_code(status: int) -> int:
+    """A wait status as a shell says it: the exit status, or 128+n for signal n."""
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def pump(
+    child: Child,
+    outer: OuterTerminal,
+    track: OutputTrack,
+    *,
+    on_idle: OnIdle | None = None,
+    watchdog: Watchdog | None = None,
+) -> int:
+    """Move bytes between the outer terminal and the child until the child ends; returns its wait status.
+
+    A SIGTERM, SIGHUP, SIGINT or SIGQUIT to us hangs up the child, and the status is then "ended by that
+    signal". The outer terminal is restored in any case. `on_idle` is called when
+    nothing has moved for a moment; it returns after how many seconds to call it again, or None for never.
+    Only in the main thread, since signals are taken in.
+    """
+    with Signals((*ENDING, signal.SIGTSTP)) as signals:
+        return _Pump(child, outer, track, signals, watchdog, on_idle).run()
+
+
+def attend(child: PlainChild) -> int:
+    """Wait for a child that shares our terminal; returns its wait status.
+
+    Keys that signal reach the child by the terminal, so SIGINT and SIGQUIT are not ours to act on; SIGTERM
+    and SIGHUP go on to it. When the child stops itself, so do we, and continue it afterwards.
+    """
+    with Signals(ENDING) as signals:
+        while True:
+            pid, status = os.waitpid(child.pid, os.WNOHANG | os.WUNTRACED)
+            if pid and not os.WIFSTOPPED(status):
+                return status
+            if pid:
+                signal.raise_signal(signal.SIGSTOP)
+                kill(child.pid, signal.SIGCONT)
+                continue
+            select.select([signals.fd], [], [])
+            for number in signals.read():
+                if number in (signal.SIGTERM, signal.SIGHUP):
+                    kill(child.pid, number)
+
+
+class _Pump:
+    """The loop between one terminal and another."""
+
+    def __init__(
+        self,
+        child: Child,
+        outer: OuterTerminal,
+        track: OutputTrack,
+        signals: Signals,
+        watchdog: Watchdog | None,
+        on_idle: OnIdle | None,
+    ):
+        self._child = child
+        self._outer = outer
+        self._track = track
+        self._signals = signals
+        self._watchdog = watchdog
+        self._idle = Idle(on_idle)
+        self._poller = Poller()
+        self._screen = Sink(outer.fd, TERMINAL_BLOCKING_WRITE if outer.is_blocking else None)
+        self._keys = Sink(child.fd, None)
+        self._modes = 0
+        self._status: int | None = None
+        self._ended_by = 0
+        self._kill_at = 0.0
+        self._release_at = 0.0
+        self._is_closed_inside = False  # nobody has the terminal inside open just now
+
+    def run(self) -> int:
+        try:
+            self._resize()
+            if not self._outer.follows:
+                self._outer.raw()
+            self._reap()
+            while self._status is None:
+                self._step()
+            self._drain()
+        finally:
+            self._leave()
+        return self._ended_by or self._status
+
+    def _step(self) -> None:
+        self._aim()
+        ready = self._poller.wait(self._timeout_ms())
+        for fd, event in ready:
+            if fd == self._child.fd:
+                if event & select.POLLOUT:
+                    self._keys.flush()
+                if event & _READABLE:
+                    self._read_child()
+            elif fd == self._outer.fd:
+                if event & select.POLLOUT:
+                    self._screen.flush()
+                if event & _READABLE:
+                    self._read_keyboard()
+            else:
+                self._heed_signals()
+        if not ready:
+            self._idle.quiet()
+        self._look_around()
+
+    def _aim(self) -> None:
+        """Ask for what the buffers have room for; for nothing where reading would only report a hang-up."""
+        poller, screen, keys = self._poller, self._screen, self._keys
+        inside = outside = 0
+        if len(screen.waiting) < HIGH_WATER and not self._is_closed_inside:
+            inside = select.POLLIN
+        if keys.waiting:
+            inside |= select.POLLOUT
+        if not screen.is_lost:
+            if self._outer.state == RAW and len(keys.waiting) < HIGH_WATER:
+                outside = select.POLLIN
+            if screen.waiting:
+                outside |= select.POLLOUT
+        poller.want(self._child.fd, inside)
+        poller.want(self._outer.fd, outside)
+        poller.want(self._signals.fd, select.POLLIN)
+
+    def _timeout_ms(self) -> float | None:
+        waits = [self._idle.timeout_ms]
+        if self._release_at:
+            waits.append(ms_until(self._release_at))
+        if self._kill_at:
+            waits.append(ms_until(self._kill_at))
+        if self._outer.follows:
+            waits.append(_FOLLOW_MS)
+        if self._is_closed_inside:
+            waits.append(_REOPENED_MS)
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    def _look_around(self) -> None:
+        """What is due by the clock, or by the state of the terminal inside."""
+        if self._release_at and time.monotonic() >= self._release_at:
+            self._release_at = 0.0
+            self._show(self._track.release())
+        if self._kill_at and time.monotonic() >= self._kill_at:
+            self._kill_inside(signal.SIGKILL)
+            self._kill_at = 0.0
+        if self._is_closed_inside:
+            self._read_child()
+        if self._outer.follows:
+            self._follow()
+        if self._screen.is_lost and not self._ended_by:
+            self._end(signal.SIGHUP)
+
+    def _read_child(self) -> bool:
+        """Take in what the child wrote and show it; whether there was anything."""
+        try:
+            data = os.read(self._child.fd, CHUNK)
+        except BlockingIOError:
+            self._is_closed_inside = False
+            return False
+        except OSError:  # EIO: nobody has the terminal inside open
+            data = b""
+        self._is_closed_inside = not data
+        if data:
+            self._show(self._track.feed(data))
+            self._note_held()
+            if self._track.modes != self._modes:
+                self._note_modes(self._track.modes)
+        return bool(data)
+
+    def _show(self, data: bytes) -> None:
+        if data:
+            self._screen.write(data)
+
+    def _note_held(self) -> None:
+        if not self._track.held:
+            self._release_at = 0.0
+        elif not self._release_at:
+            self._release_at = time.monotonic() + HOLD_US / 1e6
+
+    def _note_modes(self, modes: int) -> None:
+        self._modes = modes
+        if self._watchdog is not None:
+            self._watchdog.saw(modes)
+
+    def _read_keyboard(self) -> None:
+        try:
+            data = os.read(self._outer.fd, CHUNK)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if data:
+            self._keys.write(data)
+        else:
+            self._screen.lose()
+
+    def _heed_signals(self) -> None:
+        for number in self._signals.read():
+            if number == signal.SIGWINCH:
+                self._resize()
+            elif number == signal.SIGCHLD:
+                self._reap()
+            elif number == signal.SIGCONT:
+                self._resume()
+            elif number == signal.SIGTSTP:
+                self._suspend()
+            elif number in (signal.SIGINT, signal.SIGQUIT) and self._outer.follows:
+                self._type_signal(number)
+            else:
+                self._end(number)
+
+    def _reap(self) -> None:
+        pid, status = os.waitpid(self._child.pid, os.WNOHANG | os.WUNTRACED)
+        if pid and os.WIFSTOPPED(status):
+            self._suspend()  # `suspend` or a SIGSTOP inside: without us, the outer shell would be back
+            kill(self._child.pid, signal.SIGCONT)
+        elif pid:
+            self._status = status
+
+    def _resize(self) -> None:
+        try:
+            rows, cols, pixels = self._outer.size
+            fcntl.ioctl(self._child.fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, cols, *pixels))
+        except OSError:  # one of the terminals is gone, which its reading tells
+            return
+
+    def _suspend(self) -> None:
+        """Step aside: give the terminal back as it was, stop, and come back when continued."""
+        if self._screen.is_lost:
+            return
+        was_raw = self._outer.state == RAW
+        self._screen.write(closing(self._modes))
+        self._outer.cooked()
+        if self._watchdog is not None:
+            self._watchdog.saw(0)
+        self._signals.stop()
+        if was_raw:
+            self._outer.raw()
+        if self._watchdog is not None:
+            self._watchdog.saw(self._modes)
+        self._screen.write(opening(self._modes))
+        self._redraw()
+
+    def _resume(self) -> None:
+        """Somebody stopped us and the outer shell changed the terminal meanwhile."""
+        if self._outer.state == RAW and not self._screen.is_lost:
+            self._outer.raw()
+            self._redraw()
+
+    def _redraw(self) -> None:
+        self._resize()
+        self._kill_in_front(signal.SIGWINCH)  # the size may be the same, and then the kernel sends none
+
+    def _follow(self) -> None:
+        local = termios.tcgetattr(self._child.fd)[3]
+        wants_keys = not (local & termios.ICANON and local & termios.ECHO)
+        if wants_keys and self._outer.state == COOKED:
+            self._outer.raw()
+        elif not wants_keys and self._outer.state == RAW:
+            self._outer.cooked()
+
+    def _type_signal(self, number: int) -> None:
+        """Ctrl-C at a terminal that is not raw became a signal to us: type it into the terminal inside."""
+        index = termios.VINTR if number == signal.SIGINT else termios.VQUIT
+        self._keys.write(termios.tcgetattr(self._child.fd)[6][index])
+
+    def _end(self, number: int) -> None:
+        """Hang up the child, as if its terminal were closed; the second time, do not wait for it."""
+        if self._ended_by:
+            self._kill_inside(signal.SIGKILL)
+            return
+        self._ended_by = number
+        self._kill_at = time.monotonic() + _GRACE_S
+        self._kill_inside(signal.SIGHUP)
+        self._kill_inside(signal.SIGCONT)
+
+    def _kill_inside(self, number: int) -> None:
+        kill(self._child.pid, number)
+        self._kill_in_front(number)
+
+    def _kill_in_front(self, number: int) -> None:
+        try:
+            os.killpg(os.tcgetpgrp(self._child.fd), number)
+        except OSError:  # no group in front, or one of another user
+            return
+
+    def _drain(self) -> None:
+        """The child is gone: whatever it wrote is to be read now, for reading says EAGAIN only at its end."""
+        while not self._screen.is_lost and self._read_child():
+            self._let_flow(HIGH_WATER)
+        self._show(self._track.release())
+        self._let_flow(1)
+
+    def _let_flow(self, mark: int) -> None:
+        """Wait until less than `mark` bytes are waiting for the screen, or until told to end."""
+        while len(self._screen.waiting) >= mark and not self._screen.is_lost and not self._ended_by:
+            self._poller.want(self._child.fd, 0)
+            self._poller.want(self._outer.fd, select.POLLOUT)
+            for fd, event in self._poller.wait(None):
+                if fd == self._outer.fd:
+                    self._screen.lose() if event & ~select.POLLOUT else self._screen.flush()
+                else:
+                    self._heed_signals()
+
+    def _leave(self) -> None:
+        """Whatever happened: the terminal as we found it."""
+        if self._modes and not self._screen.is_lost:
+            self._screen.write(closing(self._modes))
+            self._note_modes(0)
+        self._outer.restore()

@@ -1,0 +1,73 @@
+"""Signals to the host as bytes in a pipe, so that a loop over descriptors can wait for them too.
+
+Lives here: taking signals in and giving them back, stopping as by Ctrl-Z, sending one to who may be gone.
+Not here: what a signal means to a loop (pump.py, pipes.py).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Self
+
+ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
+
+
+class Signals:
+    """Signals as bytes in a pipe. What was ignored when we came stays ignored; all is put back at the end."""
+
+    __slots__ = ("_before", "_numbers", "_wakeup_before", "_write_fd", "fd")
+
+    def __init__(self, numbers: tuple[signal.Signals, ...]):
+        self._numbers = numbers
+        self._before: dict[int, signal.Handlers | Callable[[int, FrameType | None], object] | int | None] = {}
+
+    def __enter__(self) -> Self:
+        self.fd, self._write_fd = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write_fd, False)
+        self._wakeup_before = signal.set_wakeup_fd(self._write_fd, warn_on_full_buffer=False)
+        for number in (*self._numbers, signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT):
+            if number not in self._numbers or signal.getsignal(number) is not signal.SIG_IGN:
+                self.take(number)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: TracebackType | None) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler if handler is not None else signal.SIG_DFL)
+        signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self.fd)
+        os.close(self._write_fd)
+
+    def take(self, number: int) -> None:
+        """From now on the signal is a byte in the pipe."""
+        before = signal.signal(number, _noted)
+        self._before.setdefault(number, before)
+
+    def read(self) -> bytes:
+        """The signals that came since, each as a byte."""
+        try:
+            return os.read(self.fd, 4096)
+        except BlockingIOError:
+            return b""
+
+    def stop(self) -> None:
+        """Stop as by Ctrl-Z; returns when continued, or at once where nobody could continue us."""
+        if signal.SIGTSTP not in self._before:
+            return
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        signal.raise_signal(signal.SIGTSTP)
+        self.take(signal.SIGTSTP)
+
+
+def _noted(number: int, frame: FrameType | None) -> None:
+    """The byte in the wakeup pipe is all we need."""
+
+
+def kill(pid: int, number: int) -> None:
+    try:
+        os.kill(pid, number)
+    except OSError:  # it is gone, or became another user's
+        return
