@@ -2,10 +2,6 @@
 cat > cart.py <<'PYTHON'
 def total(prices, discount=0):
     return sum(prices) - discount / 100
-
-
-if __name__ == "__main__":
-    print(total([40, 60], discount=10))
 PYTHON
 cat > test_cart.py <<'PYTHON'
 import unittest
@@ -16,10 +12,10 @@ class CartTest(unittest.TestCase):
     def test_a_discount_is_a_percentage(self):
         self.assertEqual(total([40, 60], discount=10), 90)
 PYTHON
-git add cart.py test_cart.py && git commit -q -m "Add up the cart"
-python3 cart.py
+git add . && git commit -q -m "Add up the cart"
 python3 -m unittest -q
-devtrace note "The discount is taken off as money; the test wants a percentage."
-sed 's|sum(prices) - discount / 100|sum(prices) * (100 - discount) / 100|' cart.py > fixed && mv fixed cart.py
+grep -n discount cart.py
+devtrace note "The discount is taken off as money; it is a percentage."
+sed 's/ - discount / * (100 - discount) /' cart.py > new && mv new cart.py
 git diff --stat
-python3 -m unittest -q && git commit -q -am "Take the discount as a percentage"
+python3 -m unittest -q && git commit -q -am "Take off a percentage"

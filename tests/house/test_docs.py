@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -164,3 +165,76 @@ def test_the_reference_is_what_the_code_says(reference: ModuleType) -> None:
 
     assert stale == [], "run `make docs`"
     assert sorted(page.name for page in folder.iterdir()) == sorted(reference.PAGES)
+
+
+def told_alike(printed: str) -> str:
+    """What a command printed, without what differs from run to run: times, ids, sizes, places, columns."""
+    for pattern, word in (
+        (r"\b\d{4}-\d\d-\d\d\b|\b\w{3} \d{1,2} \w{3} \d{4}\b", "DATE"),
+        (r"\b\d\d:\d\d:\d\d\b", "TIME"),
+        (r"<?\b[\d.]+(?:ms|s)\b", "TOOK"),
+        (r"\b[\d.]+ (?:B|KiB)(?=\s)", "SIZE"),
+        (r"bash on \S+", "bash on HOST"),
+        (r'"/\S+/shop/', '"/HOME/shop/'),
+        (r"\b[0-9a-f]{8}\b", "COMMIT"),
+        (r"(?<=\s)[0-9a-f]{4,6}(?=\s|$)", "ID"),
+        (r"[ \t]+", " "),
+    ):
+        printed = re.sub(pattern, word, printed)
+    return "\n".join(line.rstrip() for line in printed.strip().splitlines())
+
+
+@pytest.fixture(scope="module")
+def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The repository in which the README's session was played."""
+    place = tmp_path_factory.mktemp("ana") / "shop"
+    subprocess.run(["git", "init", "-q", place], check=True)
+    with (CHECKOUT / "examples" / "demo.sh").open() as typed:
+        subprocess.run(
+            [sys.executable, "-m", "devtrace", "shell", "--shell", "bash"],
+            cwd=place,
+            stdin=typed,
+            env=at_home(place),
+            capture_output=True,
+            check=True,
+        )
+    return place
+
+
+def at_home(place: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    git = {"GIT_CONFIG_GLOBAL": f"{os.environ['HOME']}/.gitconfig"}
+    return {**os.environ, **git, "HOME": str(place.parent), "PATH": path, "COLUMNS": "110"}
+
+
+def printed_by(command: str, shop: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", *command.split()],
+        cwd=shop,
+        env=at_home(shop),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+README_BLOCKS = [
+    (lines[0].removeprefix("$ "), "\n".join(lines[1:]))
+    for kind, body in FENCE.findall(README.read_text())
+    if kind == "console" and len(lines := body.splitlines()) > 1 and not lines[1].startswith("$ ")
+]
+
+
+@pytest.mark.needs("bash", "git")
+@pytest.mark.parametrize(("command", "output"), README_BLOCKS, ids=[command for command, _ in README_BLOCKS])
+def test_the_first_paper_shows_what_is_really_printed(command: str, output: str, shop: Path) -> None:
+    failed = re.search(r'"id":"(\w+)"', printed_by("devtrace log --failed --json", shop))
+    assert failed is not None
+    command = re.sub(r"\b[0-9a-f]{4}\b", failed[1], command)
+
+    assert told_alike(printed_by(command, shop)) == told_alike(output)
+
+
+def test_the_first_paper_shows_five_commands() -> None:
+    assert len(README_BLOCKS) == 5
