@@ -1,0 +1,96 @@
+"""The smallest host there can be, for tests: a child on a terminal or on pipes, and its story as JSON lines.
+
+    python small_host.py WAY REPORT ARGV...
+
+WAY is pty, fed (stdin stays a pipe), pipes, joined (one pipe for both streams) or plain. REPORT receives
+{"pid", "child", "watchdog"} before the loop, one line a captured output, {"exit", "failure"} at the end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import tempfile
+import time
+
+from devtrace.errors import DevTraceError
+from devtrace.sources.shell.output import Captured, OutputTrack
+from devtrace.sources.shell.pipes import pump_pipes
+from devtrace.sources.shell.pump import attend, exit_code, pump
+from devtrace.sources.shell.spawn import spawn_pipes, spawn_plain, spawn_pty
+from devtrace.sources.shell.terminal import OuterTerminal
+from devtrace.sources.shell.watchdog import Watchdog
+
+NONCE = "0123456789abcdef"
+
+
+class Report:
+    """JSON lines, each in one write, so that a test can read them while we run."""
+
+    def __init__(self, path: str):
+        self.fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+
+    def write(self, **fields: object) -> None:
+        os.write(self.fd, json.dumps(fields).encode() + b"\n")
+
+    def captured(self, captured: Captured) -> None:
+        self.write(**{**captured._asdict(), "data": captured.data.decode("latin-1")})
+
+
+def main(way: str, path: str, argv: list[str]) -> int:
+    report = Report(path)
+    track = OutputTrack(
+        NONCE,
+        report.captured,
+        head_cap=int(os.environ.get("HEAD_CAP", "65536")),
+        tail_cap=int(os.environ.get("TAIL_CAP", "65536")),
+        clock=lambda: time.time_ns() // 1_000,
+        streams=2 if way == "pipes" else 1,
+    )
+    with contextlib.ExitStack() as stack:
+        try:
+            status = run(way, argv, track, report, stack)
+        except DevTraceError as error:
+            report.write(error=error.code, message=error.message, errno=error.context["errno"])
+            return 1
+    track.close()
+    report.write(exit=exit_code(status), failure=repr(track.failure) if track.failure else None)
+    return exit_code(status)
+
+
+def run(way: str, argv: list[str], track: OutputTrack, report: Report, stack: contextlib.ExitStack) -> int:
+    env = dict(os.environ)
+    if way == "plain":
+        plain = spawn_plain(argv, env=env)
+        report.write(pid=os.getpid(), child=plain.pid)
+        return attend(plain)
+    if way in ("pipes", "joined"):
+        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        err = f"{folder}/err" if way == "pipes" else None
+        piped = spawn_pipes(argv, env=env, out_path=f"{folder}/out", err_path=err)
+        stack.callback(piped.close)
+        report.write(pid=os.getpid(), child=piped.pid, paths=list(piped.paths))
+        return pump_pipes(piped, track)
+    tty = 1 if way == "fed" else 0
+    watchdog = Watchdog.start(tty)
+    stack.callback(watchdog.close)
+    outer = stack.enter_context(OuterTerminal(tty, follows=way == "fed"))
+    rows, cols, pixels = outer.size
+    child = spawn_pty(
+        argv,
+        env=env,
+        rows=rows,
+        cols=cols,
+        pixels=pixels,
+        attributes=outer.attributes,
+        stdin_fd=0 if way == "fed" else None,
+    )
+    stack.callback(child.close)
+    report.write(pid=os.getpid(), child=child.pid, watchdog=watchdog.pid, terminal=outer.choice.chosen)
+    return pump(child, outer, track, watchdog=watchdog)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2], sys.argv[3:]))
