@@ -1,0 +1,64 @@
+"""What a command printed: the kept bytes, when they came, and what was cut.
+
+Lives here: reading it from the store. Not here: making it fit a terminal (views/output.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any, NamedTuple
+
+from devtrace.errors import UsageError
+from devtrace.store import blobs
+
+_OUTPUT, _TIMING = "output", "timing"  # as events/command.py names the blobs; importing it costs 15 ms
+
+
+class Output(NamedTuple):
+    """`data` is the kept bytes, head and tail; `timing` is [[us since the start, bytes], ...] over them."""
+
+    data: bytes
+    timing: list[tuple[int, int]]
+    info: dict[str, Any]  # the fields of events.Output
+
+    def parts(self) -> tuple[bytes, int, bytes]:
+        """The head, how many bytes were not kept after it, and the tail (empty when nothing was cut)."""
+        if not self.info.get("truncated"):
+            return self.data, 0, b""
+        cut = max(len(self.data) - int(self.info.get("tail", 0)), 0)
+        missing = (
+            int(self.info.get("seen", 0)) - int(self.info.get("head", 0)) - int(self.info.get("tail", 0))
+        )
+        return self.data[:cut], max(missing, 0), self.data[cut:]
+
+
+def output(db: sqlite3.Connection, event: dict[str, Any]) -> Output:
+    """An event's terminal output. Raises UsageError ERR_NO_OUTPUT where none was kept."""
+    named = event["data"].get("blobs") or {}
+    if _OUTPUT not in named:
+        raise _none(event)
+    info = event["data"].get("output") or {}
+    data = blobs.get(db, named[_OUTPUT]["sha256"])
+    timing = blobs.get(db, named[_TIMING]["sha256"]) if _TIMING in named else b"[]"
+    return Output(data, [(int(at), int(length)) for at, length in json.loads(timing)], info)
+
+
+def has_output(event: dict[str, Any]) -> bool:
+    """Whether the event kept terminal output."""
+    return _OUTPUT in (event["data"].get("blobs") or {})
+
+
+def _none(event: dict[str, Any]) -> UsageError:
+    if event["status"] == "running":
+        hint = "it still runs; its output is kept when it ends"
+    elif event["data"].get("output") is None:
+        hint = "output is kept of commands at the prompt, unless `--no-output` or shell.output=false is set"
+    else:
+        hint = "the command printed nothing that was kept"
+    return UsageError(
+        f"event {event['id']} kept no terminal output",
+        code="ERR_NO_OUTPUT",
+        hint=hint,
+        context={"session": event["session"], "event": event["id"]},
+    )

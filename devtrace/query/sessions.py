@@ -1,0 +1,78 @@
+"""Which sessions there are.
+
+Lives here: listing sessions and reading one, as plain dicts of the stored columns with `meta` decoded.
+Not here: their events (events.py), finding one by a prefix (ids.py).
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from devtrace.errors import UsageError
+from devtrace.query.events import is_unproven
+from devtrace.query.filters import Filters, session_condition
+
+Row = dict[str, Any]
+
+COLUMNS = (
+    "id", "kind", "parent_session", "parent_event", "agent", "actor", "title", "repo_root", "cwd", "shell",
+    "host", "branch", "head_start", "head_end", "started_us", "ended_us", "status", "exit_code", "n_events",
+    "n_failed", "meta",
+)  # fmt: skip
+TALLY = ("commands", "failed", "nested", "nested_failed", "lost", "unproven", "notes", "gaps", "running")
+
+
+def list_sessions(db: sqlite3.Connection, filters: Filters) -> list[Row]:
+    """The sessions that pass the filters, the newest first."""
+    where, values = session_condition(filters)
+    rows = db.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE {where} ORDER BY started_us DESC, id DESC LIMIT ?",
+        (*values, -1 if filters.limit is None else filters.limit),
+    )
+    return [_row(row) for row in rows]
+
+
+def get_session(db: sqlite3.Connection, session: str) -> Row:
+    """One session by its whole id. Raises UsageError ERR_ID_UNKNOWN."""
+    row = db.execute(f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE id = ?", (session,)).fetchone()
+    if row is None:
+        raise UsageError(f"no session {session}", code="ERR_ID_UNKNOWN", hint="see `devtrace sessions`")
+    return _row(row)
+
+
+def tally(db: sqlite3.Connection, session: str) -> dict[str, int]:
+    """What a session holds, by the names of `TALLY`.
+
+    `commands` and `failed` are those at the prompt; `lost` are commands whose end was never seen.
+    """
+    total = dict.fromkeys(TALLY, 0)
+    rows = db.execute(
+        "SELECT kind, parent IS NOT NULL, status, source, trusted, count(*) FROM events"
+        " WHERE session = ? GROUP BY 1, 2, 3, 4, 5",
+        (session,),
+    )
+    for kind, is_nested, status, source, trusted, number in rows:
+        event = {"kind": kind, "source": source, "trusted": trusted}
+        for name in _names(kind, bool(is_nested), status, is_unproven(event)):
+            total[name] += number
+    row = db.execute("SELECT count(*) FROM running WHERE session = ?", (session,)).fetchone()
+    return {**total, "running": int(row[0])}
+
+
+def _names(kind: str, is_nested: bool, status: str, unproven: bool) -> list[str]:
+    if kind != "run_command":
+        return {"note": ["notes"], "gap": ["gaps"]}.get(kind, [])
+    names = ["nested" if is_nested else "commands"]
+    if status == "failed":
+        names.append("nested_failed" if is_nested else "failed")
+    if status == "interrupted":
+        names.append("lost")
+    return [*names, "unproven"] if unproven else names
+
+
+def _row(values: tuple[Any, ...]) -> Row:
+    row = dict(zip(COLUMNS, values, strict=True))
+    row["meta"] = json.loads(row["meta"]) if row["meta"] else {}
+    return row
