@@ -107,14 +107,16 @@ def _width(cell: Sequence[Piece]) -> int:
 
 
 def _cut(cell: Sequence[Piece], room: int | None) -> Line:
-    if room is None or _width(cell) <= room:
-        return list(cell)
-    kept: Line = []
-    left = max(room - 1, 0)
-    for text, style in cell:
-        size = cell_len(text)
-        if size > left:
-            return [*kept, (set_cell_size(text, left), style), ("…", "dim")]
-        kept.append((text, style))
-        left -= size
-    return kept
+    """The longest piece gives way, so that what stands behind a long command is still seen."""
+    line = list(cell)
+    over = 0 if room is None else _width(line) - room
+    while over > 0 and line:
+        at = max(range(len(line)), key=lambda place: cell_len(line[place][0]))
+        text, style = line[at]
+        keep = max(cell_len(text) - over - 1, 0)
+        if keep or len(line) == 1:
+            line[at] = (set_cell_size(text, keep) + "…" * (room != 0), style)
+            return line
+        del line[at]
+        over = _width(line) - (room or 0)
+    return line

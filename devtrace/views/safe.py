@@ -36,10 +36,15 @@ def safe(text: str, *, keep: str = "") -> str:
 
 def first_line(text: str) -> str:
     """One safe line: the first that is not blank, and how many more there are."""
+    return "".join(split_first_line(text))
+
+
+def split_first_line(text: str) -> tuple[str, str]:
+    """The first line that is not blank, safe, and ` (+3 lines)` for those behind it, or nothing."""
     lines = text.strip("\r\n").split("\n")
     start = next((number for number, line in enumerate(lines) if line.strip()), 0)
     line, more = lines[start].rstrip("\r"), len(lines) - start - 1
-    return safe(line) + (f" (+{more} line{'s' if more > 1 else ''})" if more else "")
+    return safe(line), f" (+{more} line{'s' if more > 1 else ''})" if more else ""
 
 
 def _shown(character: str, keep: str) -> str:

@@ -1,0 +1,182 @@
+"""One event in full: everything that is known of it, and how it is known.
+
+Lives here: the labelled lines. Not here: the timeline's rows (timeline.py), its output (output.py).
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from devtrace.query.events import is_unproven
+from devtrace.views import words
+from devtrace.views.console import Line
+from devtrace.views.safe import safe
+from devtrace.views.timeline import Reader, mark, took, what
+
+Row = dict[str, Any]
+
+_LABEL = 12
+_EXIT_SOURCES = {
+    "shell": "said by the shell",
+    "next_prompt": "said by the shell at its next prompt",
+    "waitpid": "seen by its parent",
+    "pidfd": "the process is gone, its status is not known",
+    "unknown": "the end was never seen",
+}
+_SOURCES = {
+    "interactive": "typed at the prompt",
+    "bash_env": "run by a non-interactive bash",
+    "zshenv": "run by a non-interactive zsh",
+    "host": "seen by the recording itself",
+    "cli": "written by a devtrace command",
+}
+_TRUST = {
+    2: "proven by the session's nonce",
+    1: "from the session's process tree, without its nonce",
+    0: "without the nonce, and not from the session's process tree",
+}
+_TOLD = {
+    "command",
+    "cwd",
+    "cwd_end",
+    "exit_code",
+    "pipestatus",
+    "output",
+    "blobs",
+    "text",
+    "text_form",
+    "reason",
+}
+_TOLD |= {"duration_us", "shell", "interactive", "depth", "folded", "shell_pid", "redacted"}
+
+
+def event_lines(
+    event: Row, session: Row, children: Sequence[Row], short: Mapping[str, str], reader: Reader
+) -> list[Line]:
+    """The event, line by line, widest first: nothing is cut, whatever the terminal's width."""
+    rows: list[tuple[str, Line]] = [("event", _identity(event, session, short))]
+    rows += _text(event)
+    rows += [("status", _status(event)), ("time", _time(event, reader))]
+    rows += _where(event, session, reader)
+    rows += [("source", _source(event))]
+    rows += _output(event)
+    rows += _others(event)
+    rows += [("nested" if at == 0 else "", _child(child, short, reader)) for at, child in enumerate(children)]
+    return [[(label.ljust(_LABEL), "dim"), *line] for label, line in rows]
+
+
+def _identity(event: Row, session: Row, short: Mapping[str, str]) -> Line:
+    line: Line = [(event["id"], "id"), (f"  {safe(event['kind'])} in session ", "dim")]
+    line.append((short.get(session["id"], session["id"]), "id"))
+    if event["parent"]:
+        line += [(", under ", "dim"), (short.get(event["parent"], event["parent"]), "id")]
+    return line
+
+
+def _text(event: Row) -> list[tuple[str, Line]]:
+    data = event["data"]
+    text = data.get("command") or data.get("text") or event["title"].removeprefix("$ ")
+    label = "command" if event["kind"] == "run_command" else "text"
+    lines = safe(text, keep="\n\t").split("\n")
+    rows: list[tuple[str, Line]] = [
+        (label if at == 0 else "", [(one, "title")]) for at, one in enumerate(lines)
+    ]
+    form = {
+        "normalised": "the shell joined the lines; it was typed differently",
+        "private": "not recorded on purpose",
+        "unknown": "the text was not to be had",
+    }.get(data.get("text_form", "exact"))
+    if form:
+        reason = f": {safe(data['reason'])}" if data.get("reason") else ""
+        rows.append(("", [(f"({form}{reason})", "dim")]))
+    if data.get("redacted"):
+        rules = ", ".join(safe(str(rule)) for rule in data["redacted"])
+        rows.append(("", [(f"(redacted by {rules})", "warning")]))
+    return rows
+
+
+def _status(event: Row) -> Line:
+    _, style = mark(event)
+    line: Line = [(event["status"], style if event["kind"] == "run_command" else "")]
+    code = event["exit_code"]
+    if code is not None:
+        line.append((f", exit {code}{_signal(code)}", ""))
+    pipe = event["data"].get("pipestatus")
+    if pipe and len(pipe) > 1:
+        line.append((f", of the pipeline {' '.join(str(one) for one in pipe)}", "dim"))
+    if event["exit_source"]:
+        known = str(event["exit_source"])
+        line.append((f"; {_EXIT_SOURCES.get(known, safe(known))}", "dim"))
+    return line
+
+
+def _signal(code: int) -> str:
+    try:
+        return f" ({signal.Signals(code - 128).name})" if code > 128 else ""
+    except ValueError:
+        return ""
+
+
+def _time(event: Row, reader: Reader) -> Line:
+    line: Line = [(words.moment(event["started_us"]), "")]
+    duration = took(event, reader.now_us)
+    if duration and duration != "?":
+        verb = "for" if event["status"] == "running" else "took"
+        line += [(f", {verb} ", "dim"), (duration, "")]
+    return line
+
+
+def _where(event: Row, session: Row, reader: Reader) -> list[tuple[str, Line]]:
+    if not event["cwd"]:
+        return []
+    line: Line = [(safe(event["cwd"]), "")]
+    after = event["data"].get("cwd_end")
+    if after and after != event["cwd"]:
+        line += [(", then ", "dim"), (safe(words.place(after, session["repo_root"], reader.home)), "")]
+    return [("where", line)]
+
+
+def _source(event: Row) -> Line:
+    line: Line = [(safe(event["actor"]), "")]
+    source = str(event["source"])
+    line.append((f", {_SOURCES.get(source, safe(source))}", "dim"))
+    shell, depth = event["data"].get("shell"), event["data"].get("depth")
+    if shell:
+        line.append((f", {safe(str(shell))}{f' at depth {depth}' if depth else ''}", "dim"))
+    style = "warning" if is_unproven(event) else "dim"
+    return [*line, (", ", "dim"), (_TRUST.get(event["trusted"], ""), style)]
+
+
+def _output(event: Row) -> list[tuple[str, Line]]:
+    output = event["data"].get("output")
+    if not output:
+        return []
+    line: Line = [(words.size(output["seen"]), "")]
+    if output.get("stderr"):
+        line.append((f", {words.size(output['stderr'])} of it on stderr", "dim"))
+    if output.get("truncated"):
+        kept = f", kept: the first {words.size(output['head'])} and the last {words.size(output['tail'])}"
+        line.append((kept, "dim"))
+    if output.get("alternate_screen"):
+        line.append((f", {words.size(output['alternate_screen'])} on the alternate screen, not kept", "dim"))
+    if output.get("approximate"):
+        line.append((", cut by time", "warning"))
+    return [("output", line)]
+
+
+def _others(event: Row) -> list[tuple[str, Line]]:
+    rest = {name: value for name, value in event["data"].items() if name not in _TOLD}
+    return [
+        (safe(name), [(safe(str(value)), "")])
+        for name, value in rest.items()
+        if value not in (None, "", [], {}) and not name.endswith("_b64")
+    ]
+
+
+def _child(child: Row, short: Mapping[str, str], reader: Reader) -> Line:
+    sign, style = mark(child)
+    line: Line = [(words.clock(child["started_us"]), "dim"), (f"  {took(child, reader.now_us):>7}  ", "dim")]
+    line += [(f"{sign}  " if sign else "", style), *what(child)]
+    return [*line, (f"  {short.get(child['id'], child['id'])}", "id")]
