@@ -1,0 +1,57 @@
+"""Bring a store up to date before it is read: close what a killed host left open, drain the spool.
+
+Best effort: what cannot be written is read as it is, and the reason is handed back to be said once.
+
+Lives here: `open_fresh`, and `tend` for those who read for hours. Not here: reading (query/).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import NamedTuple
+
+from devtrace.errors import DevTraceError
+from devtrace.store import drain, sessions
+from devtrace.store.connection import open_reader, open_store, translated
+from devtrace.workspace import Workspace
+
+# Another process that writes right now is also the one that drains: a reader does not wait for it.
+_PATIENCE_MS = 250
+_READABLE = {"ERR_STORE_READONLY", "ERR_STORE_FULL", "ERR_STORE_LOCKED"}
+
+
+class Fresh(NamedTuple):
+    """A store ready to be read. `stale`: why it could not be brought up to date, or None."""
+
+    db: sqlite3.Connection
+    stale: DevTraceError | None
+
+
+def open_fresh(workspace: Workspace) -> Fresh:
+    """Open, close orphaned sessions, drain; or open for reading only.
+
+    Raises DevTraceError where the store cannot even be read.
+    """
+    try:
+        db = open_store(workspace)
+    except DevTraceError as error:
+        if error.code not in _READABLE:
+            raise
+        return Fresh(open_reader(workspace), error)
+    stale = tend(db, workspace)
+    return Fresh(db, stale)
+
+
+def tend(db: sqlite3.Connection, workspace: Workspace) -> DevTraceError | None:
+    """Close orphaned sessions and drain the spool; the reason where that was not possible just now."""
+    try:
+        with translated(workspace):
+            db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+            sessions.close_orphans(db, workspace, time.time_ns() // 1000)
+            drain.drain(db, workspace)
+    except DevTraceError as error:
+        if error.code not in _READABLE:
+            raise
+        return None if error.code == "ERR_STORE_LOCKED" else error
+    return None
