@@ -32,6 +32,7 @@ from devtrace.sources.shell.pump import attend, exit_code, pump
 from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
 from devtrace.sources.shell.terminal import OuterTerminal, size_of
 from devtrace.sources.shell.watchdog import Watchdog
+from devtrace.store import VERSION
 from devtrace.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -444,6 +445,14 @@ def _look_at(place: Workspace) -> DevTraceError | None:
             code="ERR_STORE_DAMAGED",
             hint="move it away; `devtrace init` makes a new one, and the spool is taken in by it",
             context={"path": str(place.database)},
+        )
+    version = int.from_bytes(header[60:64], "big")  # PRAGMA user_version (sqlite.org/fileformat2.html, 1.3)
+    if version > VERSION:
+        return EnvironmentError(
+            f"{place.database} was written by a newer devtrace",
+            code="ERR_STORE_NEWER",
+            hint="update devtrace",
+            context={"path": str(place.database), "version": version, "known": VERSION},
         )
     if not os.access(place.dir, os.W_OK | os.X_OK):
         return EnvironmentError(

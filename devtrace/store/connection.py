@@ -15,9 +15,9 @@ from pathlib import Path
 
 from devtrace import workspace as workspaces
 from devtrace.errors import DevTraceError, EnvironmentError
+from devtrace.store import VERSION
 from devtrace.workspace import Workspace, from_os_error
 
-VERSION = 1  # how many steps store/migrations/ has; kept in PRAGMA user_version
 BUSY_MS = 30_000
 
 

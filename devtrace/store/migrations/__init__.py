@@ -1,7 +1,7 @@
 """The schema, as named steps that sqlite-utils applies once each, in order.
 
 Imported only when a database is not at `VERSION` yet: sqlite-utils takes longer to import than any command
-may take. A new step is one new function here, and one more in `VERSION` (store/connection.py).
+may take. A new step is one new function here, and one more in `VERSION` (store/__init__.py).
 """
 
 from __future__ import annotations
