@@ -83,12 +83,12 @@ class Recording:
 
     def close(self, ended_us: int, exit_code: int | None, warnings: list[str]) -> None:
         """End the session and seal it."""
-        self._pipeline.close()
+        self._pipeline.flush()
         end = {"ended_us": ended_us, "status": "ended", "exit_code": exit_code}
         if self._db is None:
-            self._pipeline.session({**self._row, **end})
-            self._pipeline.close()
-        else:
+            self._pipeline.session({**self._row, **end})  # the same file: a drain reads the two in this order
+        self._pipeline.close()
+        if self._db is not None:
             self._try(lambda: self._end(end, warnings))
             self._db.close()
         if self._hold is not None:
