@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import stat
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 _Children = Child | PipedChild | PlainChild
 
+_SWITCH_S = 0.0005  # the terminal's thread and the FIFO's wait this long at the most for one that imports
 _STALE_LOOKED_AT = 64  # private directories of dead hosts that one start may clear away
 _DATABASE_HEADER = b"SQLite format 3\0"
 
@@ -95,6 +97,7 @@ def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
 
     Raises DevTraceError when nothing could be started; a store that fails later is in the outcome.
     """
+    sys.setswitchinterval(_SWITCH_S)
     place, existed = workspaces.find_or_place()
     if not existed:
         workspaces.create(place)

@@ -85,6 +85,7 @@ class Listener:
 
     def heard(self, data: bytes) -> None:
         """Bytes from the FIFO."""
+        self._watch.greet(data)
         self._put(data)
 
     def cut(self, captured: Captured) -> None:

@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtrace.choices import Choice
-from devtrace.sources.shell.fifo import Hello
+from devtrace.sources.shell.fifo import Assembler, Hello
 from devtrace.sources.shell.pairing import Meeting
 
 _PROC = Path("/proc")
 # struct pidfd_info, version 0: mask, cgroupid, pid, tgid, ppid, 8 ids, exit_code (linux/pidfd.h, Linux 6.15).
 _INFO = struct.Struct("=QQIII8Ii")
 _INFO_EXIT = 1 << 3
+_MEETINGS_KEPT = 4096  # shells greeted and not yet met; more are looked at later
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
 
 
@@ -82,6 +83,7 @@ class Watch:
     def __init__(self, root: int):
         self._root = root  # the traced shell: what descends from it is of this session
         self._shells: dict[int, tuple[str, int]] = {}  # pidfd -> (shell id, pid)
+        self._met: dict[str, Meeting] = {}  # by shell id: what greet() found
 
     @staticmethod
     def technique() -> Choice:
@@ -90,8 +92,22 @@ class Watch:
             return Choice("nested end", "pidfd", because="it cannot be mistaken for a later process")
         return Choice("nested end", "the EXIT trap alone", because="this system has no pidfd_open")
 
+    def greet(self, data: bytes) -> None:
+        """Look at once at the shells that say hello in these bytes: a `bash -c` may live for a millisecond.
+
+        Called on the FIFO's thread; looks at /proc and blocks on nothing. What it misses, `meet` does.
+        """
+        if b"HELLO\t1\t-\t" not in data:
+            return
+        for record in Assembler().feed(data):
+            if isinstance(record, Hello) and record.nonce is None and len(self._met) < _MEETINGS_KEPT:
+                self._met[record.shell] = self._look(record)
+
     def meet(self, hello: Hello) -> Meeting:
-        """Look at a shell that said hello without the nonce, and watch it where that can be done."""
+        """What is known of a shell that said hello without the nonce; watched where that can be done."""
+        return self._met.pop(hello.shell, None) or self._look(hello)
+
+    def _look(self, hello: Hello) -> Meeting:
         process = find_process(hello.pid, hello.starttime)
         if process is None:  # it lived for a millisecond, and its parent may still be there
             parent = read_process(hello.ppid)
