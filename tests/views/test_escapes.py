@@ -8,7 +8,10 @@ import pytest
 
 from devtrace.views.escapes import CONTROL, CSI, ESCAPE, OSC, STRING, TEXT, Splitter
 
-STREAM = "plain\r\n\x1b[1;31mred\x1b[0m\x1b]0;title\x07\x1b]8;;u\x1b\\link\x1bPq#0\x1b\\\x1b(B\x1b7é日\x9b2J\x9d0;x\x9c\x1b_a\x1b\\end"
+STREAM = (
+    "plain\r\n\x1b[1;31mred\x1b[0m\x1b]0;title\x07\x1b]8;;u\x1b\\link\x1bPq#0\x1b\\"
+    "\x1b(B\x1b7é日\x9b2J\x9d0;x\x9c\x1b_a\x1b\\end"
+)
 
 
 def test_a_stream_is_cut_into_its_tokens():
