@@ -42,6 +42,7 @@ class Recording:
         self._trouble: DevTraceError | None = None
         self._db: sqlite3.Connection | None = None
         self._hold: sessions.Hold | None = None
+        self._n_events: int | None = None
         self._policy = Policy.for_session(environment, _salt(place))
         self._root = repository_root(Path(columns["cwd"]))
         self._row = {
@@ -60,8 +61,8 @@ class Recording:
 
     @property
     def n_events(self) -> int:
-        """How many events this session has so far."""
-        return self._pipeline.n_events
+        """How many events the session has: its own, and once it has ended those of notes and guests too."""
+        return self._pipeline.n_events if self._n_events is None else self._n_events
 
     @property
     def trouble(self) -> DevTraceError | None:
@@ -115,6 +116,8 @@ class Recording:
             sessions.update(self._db, self._id, meta={"warnings": warnings})
         head_end = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
         sessions.end(self._db, self._id, head_end=head_end, **end)
+        row = self._db.execute("SELECT n_events FROM sessions WHERE id = ?", (self._id,)).fetchone()
+        self._n_events = row[0] if row else None
 
     def _drain(self) -> None:
         assert self._db is not None

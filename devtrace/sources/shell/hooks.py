@@ -212,6 +212,9 @@ def _plan_bash(
         assignments.append("shopt -s lithist")
     hook = shlex.quote(str(hooks_directory() / "devtrace.bash"))
     mute = f"exec 2>{shlex.quote(request.stderr)}\n" if request.stderr else ""
+    # Under `set -a` the nonce would be exported to every child.
+    lines += "\n__devtrace_allexport=${-//[!a]/}\nset +a"
+    hook += "\n[[ -z $__devtrace_allexport ]] || set -a\nunset __devtrace_allexport"
     _write(rc, f"{mute}{lines}\n" + "\n".join(assignments) + f"\n\\builtin . {hook}\n")
     editing = ["--noediting"] if request.piped else []
     start = ["--posix", "-l"] if request.login else ["--rcfile", str(rc)]
@@ -237,8 +240,12 @@ _BASH_PLAIN = "if [ -r ~/.bashrc ]; then . ~/.bashrc; fi"
 _ZSHENV = """\
 @BACK@
 { [[ ! -r ${ZDOTDIR-$HOME}/.zshenv ]] || builtin . "${ZDOTDIR-$HOME}/.zshenv" } always {
+  [[ ! -o allexport ]] || typeset -g __devtrace_allexport=1
+  unsetopt allexport  # else the nonce would be exported to every child
 @VARIABLES@
-builtin . @HOOK@
+  builtin . @HOOK@
+  [[ -z ${__devtrace_allexport-} ]] || setopt allexport
+  unset __devtrace_allexport
 }
 """
 
@@ -249,8 +256,8 @@ def _plan_zsh(
     folder = session.private / "zsh"
     folder.mkdir(mode=0o700)
     back = f"export ZDOTDIR={shlex.quote(own['ZDOTDIR'])}" if "ZDOTDIR" in own else "unset ZDOTDIR"
-    lines = [f"typeset -g __devtrace_{key}={shlex.quote(value)}" for key, value in variables.items()]
-    lines.append(f"typeset -ga __devtrace_marks=({shlex.join(map(str, request.marks))})")
+    lines = [f"  typeset -g __devtrace_{key}={shlex.quote(value)}" for key, value in variables.items()]
+    lines.append(f"  typeset -ga __devtrace_marks=({shlex.join(map(str, request.marks))})")
     text = _ZSHENV.replace("@BACK@", back).replace(
         "@HOOK@", shlex.quote(str(hooks_directory() / "devtrace.zsh"))
     )
