@@ -191,20 +191,27 @@ class _Pump:
 
     def _read_child(self) -> bool:
         """Take in what the child wrote and show it; whether there was anything."""
+        chunks: list[bytes] = []
+        size = 0
         try:
-            data = os.read(self._child.fd, CHUNK)
+            while size < HIGH_WATER:
+                chunk = os.read(self._child.fd, CHUNK)
+                if not chunk:
+                    break
+                chunks.append(chunk)
+                size += len(chunk)
+            self._is_closed_inside = not chunks
         except BlockingIOError:
             self._is_closed_inside = False
-            return False
         except OSError:  # EIO: nobody has the terminal inside open
-            data = b""
-        self._is_closed_inside = not data
-        if data:
-            self._show(self._track.feed(data))
-            self._note_held()
-            if self._track.modes != self._modes:
-                self._note_modes(self._track.modes)
-        return bool(data)
+            self._is_closed_inside = True
+        if not chunks:
+            return False
+        self._show(self._track.feed(b"".join(chunks) if len(chunks) > 1 else chunks[0]))
+        self._note_held()
+        if self._track.modes != self._modes:
+            self._note_modes(self._track.modes)
+        return True
 
     def _show(self, data: bytes) -> None:
         if data:
