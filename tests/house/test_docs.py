@@ -176,8 +176,7 @@ def told_alike(printed: str) -> str:
         (r"\b[\d.]+ (?:B|KiB)(?=\s)", "SIZE"),
         (r"bash on \S+", "bash on HOST"),
         (r'"/\S+/shop/', '"/HOME/shop/'),
-        (r"\b[0-9a-f]{8}\b", "COMMIT"),
-        (r"(?<=\s)[0-9a-f]{4,6}(?=\s|$)", "ID"),
+        (r"(?<=\s)[0-9a-f]{4,16}(?=[\s,]|$)", "ID"),
         (r"[ \t]+", " "),
     ):
         printed = re.sub(pattern, word, printed)

@@ -119,7 +119,7 @@ class TestAFreshClone:
 
         assert demo.returncode == 0, demo.stderr
         assert "python3 -m unittest -q" in demo.stdout
-        assert "the test wants a percentage" in demo.stdout
+        assert "it is a percentage" in demo.stdout
         assert not (clone / "cart.py").exists()
 
 
