@@ -139,6 +139,8 @@ class _PipePump:
         self._pass_on(signal.SIGCONT)
 
     def _reap(self) -> None:
+        if self._status is not None:  # the SIGCHLD of another child of ours, such as git
+            return
         pid, status = os.waitpid(self._child.pid, os.WNOHANG)
         if pid:
             self._status = status

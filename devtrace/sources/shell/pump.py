@@ -256,6 +256,8 @@ class _Pump:
                 self._end(number)
 
     def _reap(self) -> None:
+        if self._status is not None:  # the SIGCHLD of another child of ours, such as git
+            return
         pid, status = os.waitpid(self._child.pid, os.WNOHANG | os.WUNTRACED)
         if pid and os.WIFSTOPPED(status):
             self._suspend()  # `suspend` or a SIGSTOP inside: without us, the outer shell would be back
