@@ -29,6 +29,10 @@ def note(
 
     workspace = find()
     words = sys.stdin.read().strip() if text == ["-"] else " ".join(text).strip()
+    if service.live_session(workspace, os.environ) and session is None and not workspace.database.exists():
+        event = service.note(None, workspace, words, os.environ)  # our host has not come to make it yet
+        typer.echo(f"Noted in session {event.session[:8]}.")
+        return
     with reading.opened(workspace) as db:
         chosen = None if session is None else resolve_session(db, session)
         event = service.note(db, workspace, words, os.environ, session=chosen)

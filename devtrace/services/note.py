@@ -20,8 +20,18 @@ from devtrace.query.ids import resolve_session
 from devtrace.workspace import Workspace
 
 
+def live_session(workspace: Workspace, environ: Mapping[str, str]) -> str | None:
+    """The traced shell we are in, when it records into this store and its host lives.
+
+    The host may not have opened the store yet: nobody waits for it at the prompt.
+    """
+    named, directory = environ.get("DEVTRACE_SESSION", ""), environ.get("DEVTRACE_DIR", "")
+    is_ours = is_session_id(named) and directory == str(workspace.dir)
+    return named if is_ours and Path(environ.get("DEVTRACE_FIFO", "")).is_fifo() else None
+
+
 def note(
-    db: sqlite3.Connection,
+    db: sqlite3.Connection | None,
     workspace: Workspace,
     text: str,
     environ: Mapping[str, str],
@@ -32,11 +42,12 @@ def note(
     """Write a note; returns the event as it was sent.
 
     It belongs to `session`, else to the traced shell that `environ` names, else to the session that is
-    active, else to the latest. Raises UsageError ERR_USAGE for an empty text, ERR_NO_SESSION.
+    active, else to the latest. Without a database (`db` None) it goes to the spool of the live session.
+    Raises UsageError ERR_USAGE for an empty text, ERR_NO_SESSION.
     """
     if not text.strip():
         raise UsageError("the note is empty", code="ERR_USAGE", hint='write `devtrace note "TEXT"`')
-    inside = _inside(db, environ)
+    inside = live_session(workspace, environ) or _inside(db, environ)
     chosen = session or inside or _latest(db)
     now = time.time_ns() // 1000
     span = environ.get("DEVTRACE_SPAN", "")
@@ -58,16 +69,19 @@ def note(
     return event
 
 
-def _inside(db: sqlite3.Connection, environ: Mapping[str, str]) -> str | None:
+def _inside(db: sqlite3.Connection | None, environ: Mapping[str, str]) -> str | None:
     """The traced shell's session, if this store knows it."""
     named = environ.get("DEVTRACE_SESSION", "")
-    if not is_session_id(named):
+    if db is None or not is_session_id(named):
         return None
     row = db.execute("SELECT id FROM sessions WHERE id = ?", (named,)).fetchone()
     return named if row else None
 
 
-def _latest(db: sqlite3.Connection) -> str:
+def _latest(db: sqlite3.Connection | None) -> str:
+    if db is None:
+        hint = "start a traced shell with `devtrace shell`"
+        raise UsageError("there is no session here", code="ERR_NO_SESSION", hint=hint)
     row = db.execute(
         "SELECT id FROM sessions WHERE status = 'active' ORDER BY started_us DESC, id DESC LIMIT 1"
     ).fetchone()
