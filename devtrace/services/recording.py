@@ -36,7 +36,10 @@ class Recording:
     def __init__(
         self, place: Workspace, environment: Mapping[str, str], columns: dict[str, Any], meta: dict[str, Any]
     ):
-        """`columns`: of the sessions table, without what is found out here; `meta`: what is shown with it."""
+        """`columns`: of the sessions table, without what is found out here; `meta`: what is shown with it.
+
+        `branch` and `head_start` are asked of git here, where nobody told them before the start.
+        """
         self._place = place
         self._id = str(columns["id"])
         self._trouble: DevTraceError | None = None
@@ -50,10 +53,11 @@ class Recording:
             "title": self._policy.redact_text(columns.get("title") or ""),
             "repo_root": None if self._root is None else str(self._root),
             "host": platform.node(),
-            "branch": _git(self._root, "symbolic-ref", "--short", "-q", "HEAD"),
-            "head_start": _git(self._root, "rev-parse", "-q", "--verify", "HEAD"),
             "meta": {"version": __version__, "pid": os.getpid(), **meta},
         }
+        if "head_start" not in columns:
+            self._row["branch"] = _git(self._root, "symbolic-ref", "--short", "-q", "HEAD")
+            self._row["head_start"] = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
         self._open()
         self._pipeline = Pipeline(self._db, place, self._policy)
         if self._db is None:

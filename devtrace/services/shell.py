@@ -25,6 +25,7 @@ from devtrace import workspace as workspaces
 from devtrace.choices import Choice
 from devtrace.errors import DevTraceError, EnvironmentError
 from devtrace.ids import is_session_id, is_span_id, new_session_id, new_span_id
+from devtrace.sources.git import head_of
 from devtrace.sources.shell import fifo, hooks
 from devtrace.sources.shell.output import OutputTrack, mark
 from devtrace.sources.shell.piped import PipedTrack
@@ -123,6 +124,7 @@ class _Host:
         self._streams = _Streams(os.isatty(0), os.isatty(1))
         self._parent = _outer_session(self._environment)
         self._span = new_span_id()  # of the program, when it is no shell
+        self._head = _checked_out()
         self._started_us = time.time_ns() // 1_000
         self._choices: list[Choice] = []
         self._shell = ""
@@ -333,6 +335,7 @@ class _Host:
                 "cwd": str(Path.cwd()),
                 "shell": self._shell,
                 "started_us": self._started_us,
+                **self._head,
             },
             {
                 "cols": size.cols if size else 80,
@@ -363,6 +366,13 @@ class _Host:
         if self._order.argv:
             for stream in range(1, track.streams + 1):
                 track.feed(mark(self._session.mark, "D", self._span), stream)
+
+
+def _checked_out() -> dict[str, str | None]:
+    """Branch and commit before the first command can change them; {} where only git could tell."""
+    root = workspaces.repository_root(Path.cwd())
+    head = None if root is None else head_of(root)
+    return {} if head is None else {"branch": head.branch, "head_start": head.commit}
 
 
 def _outer_session(environment: dict[str, str]) -> tuple[str, str | None] | None:
