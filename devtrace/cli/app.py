@@ -69,12 +69,15 @@ app.add_typer(config.app, name="config", short_help="Read and change the setting
 
 def main(argv: list[str]) -> int:
     """Run one command line. Raises UsageError ERR_USAGE for what typer does not understand."""
+    command = typer.main.get_command(app)
     try:
-        status = app(args=argv, prog_name="devtrace", standalone_mode=False)
+        # Not `app(...)`: it turns a reader that went away, and Ctrl-C, into exit statuses of its own.
+        with command.make_context("devtrace", argv) as context:
+            status = command.invoke(context)
+    except typer.Exit as over:
+        return over.exit_code
     except _CLICK_ERROR as error:
         raise _usage_error(error) from error
-    except typer.Abort as error:
-        raise KeyboardInterrupt from error
     return status if isinstance(status, int) else 0
 
 

@@ -50,6 +50,7 @@ def log(
     if wanted.limit is None and (follow or (since is None and until is None)):
         wanted = replace(wanted, limit=_SHOWN)
     if follow:
+        check_kinds(None, wanted)
         _follow(wanted, json=json)
         return
     with reading.opened() as db:

@@ -59,10 +59,11 @@ def make_filters(
     )
 
 
-def check_kinds(db: sqlite3.Connection, filters: Filters) -> None:
+def check_kinds(db: sqlite3.Connection | None, filters: Filters) -> None:
     """Refuse a kind that neither this version nor the store knows. Raises UsageError ERR_EVENT_KIND."""
     for kind in filters.kinds:
-        if db.execute("SELECT 1 FROM events WHERE kind = ? LIMIT 1", (kind,)).fetchone():
+        known = "SELECT 1 FROM events WHERE kind = ? LIMIT 1"
+        if db is not None and db.execute(known, (kind,)).fetchone():
             continue
         from devtrace.events import KINDS
 

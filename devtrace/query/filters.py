@@ -21,8 +21,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WORDS = {
     "second": "s", "sec": "s", "minute": "m", "min": "m", "hour": "h", "hr": "h", "day": "d", "week": "w",
 }  # fmt: skip
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]+)\s*")
-_CLOCK = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2}))?")
+_SPAN = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]+)\s*")
+_CLOCK = re.compile(r"([0-9]{1,2}):([0-9]{2})(?::([0-9]{2}))?")
 _HINT = "write 10m, 2h, 3d, yesterday, 14:30, 2026-11-21, or 2026-11-21T14:30:00+01:00"
 
 Condition = tuple[str, list[object]]

@@ -69,10 +69,12 @@ class Follow:
         """
         try:
             rows = self._look()
-        except DevTraceError:
+        except DevTraceError as error:
             self.close()
+            if error.code == "ERR_STORE_MISSING":  # it is being made: everything in it will be news
+                self._cursor = max(self._cursor, 0)
             now = self._clock()
-            self._trouble = self._trouble or now
+            self._trouble = now if self._trouble is None else self._trouble
             if now - self._trouble > _PATIENCE:
                 raise
             return []

@@ -49,23 +49,36 @@ def export(db: sqlite3.Connection, found: Found, name: str) -> Iterator[str]:
 
 
 def write(lines: Iterable[str], path: Path) -> int:
-    """Write the lines to a file, whole or not at all; returns how many. Raises EnvironmentError."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    count = 0
+    """Write the lines to a file, whole or not at all; returns how many. Raises EnvironmentError.
+
+    What is there and is no regular file, a pipe or a device, is written into and never replaced.
+    """
+    target = path.resolve()
     try:
-        with draft.open("x", encoding="utf-8") as file:
-            for line in lines:
-                file.write(line + "\n")
-                count += 1
-        draft.replace(path)
+        if target.exists() and not target.is_file():
+            return _write_into(target, lines)
+        draft = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            count = _write_into(draft, lines)
+            draft.replace(target)
+        finally:
+            draft.unlink(missing_ok=True)
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise EnvironmentError(
             f"{path} cannot be written: {error.strerror or error}",
             code="ERR_EXPORT_WRITE",
             hint="choose another place with -o",
             context={"path": str(path)},
         ) from error
+    return count
+
+
+def _write_into(path: Path, lines: Iterable[str]) -> int:
+    count = 0
+    with path.open("w", encoding="utf-8") as file:
+        for line in lines:
+            file.write(line + "\n")
+            count += 1
     return count
 
 
