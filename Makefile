@@ -41,6 +41,7 @@ demo: venv
 	$(AS_TYPED) \
 	place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && cd "$$place" \
 	&& git init -q && git config user.name Ana && git config user.email ana@example.org \
+	&& git commit -q --allow-empty -m 'Open the shop' \
 	&& PATH='$(CURDIR)/$(BIN)':"$$PATH" && export PATH \
 	&& devtrace shell --shell bash <'$(CURDIR)/examples/demo.sh' && echo && devtrace show
 

@@ -188,6 +188,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The repository in which the README's session was played."""
     place = tmp_path_factory.mktemp("ana") / "shop"
     subprocess.run(["git", "init", "-q", place], check=True)
+    opening = ["git", "-C", place, "commit", "-q", "--allow-empty", "-m", "Open the shop"]
+    subprocess.run(opening, env=at_home(place), check=True)
     with (CHECKOUT / "examples" / "demo.sh").open() as typed:
         subprocess.run(
             [sys.executable, "-m", "devtrace", "shell", "--shell", "bash"],
