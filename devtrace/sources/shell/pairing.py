@@ -18,7 +18,7 @@ from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCom
 from devtrace.ids import new_span_id
 from devtrace.sources.shell.fifo import FORMS, PROGRAM, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
 from devtrace.sources.shell.output import Captured
-from devtrace.sources.shell.prompt import without_prompt_sp
+from devtrace.sources.shell.prompt import without_shells_own
 
 OUTPUT_PATIENCE_US = 2_000_000  # how long an ended command waits for its output to be cut
 DEATH_PATIENCE_US = (
@@ -267,8 +267,8 @@ class Pairing:
         captured = None if status == "running" else self._outputs.pop(cmd.span, None)
         if form == "private":  # what it printed is as private as what it was
             captured = None
-        elif captured is not None and shell.hello is not None and shell.hello.name == "zsh":
-            captured = without_prompt_sp(captured)
+        elif captured is not None and shell.hello is not None:
+            captured = without_shells_own(captured, shell.hello.name)
         blobs: dict[str, bytes] = {}
         if captured is not None and captured.data:
             blobs[OUTPUT_BLOB] = captured.data

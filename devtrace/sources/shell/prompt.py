@@ -1,9 +1,10 @@
-"""What a shell itself prints between the end of a command and its own hook: no output of the command.
+"""What a shell itself prints around a command, inside its own hooks: no output of the command.
 
 zsh, with PROMPT_SP as it is by default, prints an inverse `%`, fills the line with blanks and returns, all
-before precmd runs (zshoptions(1)). bash and fish print nothing there.
+before precmd runs (zshoptions(1)). fish sets the terminal's title and modes after fish_preexec has run
+(src/reader.cpp, reader_run_command). bash prints nothing there.
 
-Lives here: `without_prompt_sp`. Not here: cutting at marks (output.py).
+Lives here: `without_shells_own`. Not here: cutting at marks (output.py).
 """
 
 from __future__ import annotations
@@ -16,26 +17,51 @@ if TYPE_CHECKING:
 
 _SGR = rb"(?:\x1b\[[0-9;]*m|\x1b\(B)*"
 _PROMPT_SP = re.compile(_SGR + rb"[%#]?" + _SGR + rb" {8,}\r \r(?:\x1b\[J)?\Z")
+_LONGEST = 4_096
+# Bracketed paste off, newer versions' keyboard modes and OSC 133, the title, colours off.
+_FISH_BEGINS = re.compile(
+    rb"\x1b\[\?2004l(?:\x1b\[>4;0m|\x1b\[[<=][0-9;]*u|\x1b>|\x1b\]133;C[^\x07\x1b]*(?:\x07|\x1b\\))*"
+    rb"(?:\x1b\]0;[^\x07]*\x07(?:\x1b\[30m)?(?:\x1b\(B)?(?:\x1b\[m)?\r?|\x1b\[30m(?:\x1b\(B)?\x1b\[m)?"
+)
 
 
-def without_prompt_sp(captured: Captured) -> Captured:
-    """The same without what zsh added at its end; the counts follow."""
-    found = _PROMPT_SP.search(captured.data[-4096:])
-    if found is None:
-        return captured
-    size = len(found[0])
-    timing = [list(step) for step in captured.timing]
-    rest = size
-    while rest and timing:
-        taken = min(rest, timing[-1][1])
-        timing[-1][1] -= taken
-        rest -= taken
-        if not timing[-1][1]:
-            timing.pop()
+def without_shells_own(captured: Captured, shell: str) -> Captured:
+    """The same without what that shell (bash, zsh, fish) added to it; the counts follow."""
+    if shell == "zsh":
+        found = _PROMPT_SP.search(captured.data[-_LONGEST:])
+        return captured if found is None else _without_end(captured, len(found[0]))
+    if shell == "fish":
+        found = _FISH_BEGINS.match(captured.data[:_LONGEST])
+        return captured if found is None else _without_start(captured, len(found[0]))
+    return captured
+
+
+def _without_end(captured: Captured, size: int) -> Captured:
+    timing = _taken([list(step) for step in reversed(captured.timing)], size)
     return captured._replace(
-        data=captured.data[:-size],
-        timing=timing,
+        data=captured.data[: len(captured.data) - size],
+        timing=timing[::-1],
         seen=captured.seen - size,
         head=captured.head if captured.truncated else captured.head - size,
         tail=max(0, captured.tail - size) if captured.truncated else captured.tail,
     )
+
+
+def _without_start(captured: Captured, size: int) -> Captured:
+    return captured._replace(
+        data=captured.data[size:],
+        timing=_taken([list(step) for step in captured.timing], size),
+        seen=captured.seen - size,
+        head=max(0, captured.head - size),
+    )
+
+
+def _taken(timing: list[list[int]], size: int) -> list[list[int]]:
+    """The steps without the first `size` bytes of them."""
+    while size and timing:
+        taken = min(size, timing[0][1])
+        timing[0][1] -= taken
+        size -= taken
+        if not timing[0][1]:
+            del timing[0]
+    return timing
