@@ -122,7 +122,8 @@ def _settle(pipe: int, tty_fd: int) -> None:
     signal.signal(signal.SIGTTOU, _nothing)
     os.setpgid(0, 0)
     low, high = sorted((pipe, tty_fd))
-    os.closerange(0, low)
+    if low:  # closerange(0, 0) closes everything: CPython hands -1 to close_range(2) as the last
+        os.closerange(0, low)
     os.closerange(low + 1, high)
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
 
