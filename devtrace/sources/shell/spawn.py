@@ -126,6 +126,9 @@ def spawn_pty(
             self.pid, self.fd, self.closed = pid, fd, True
             made.append((pid, fd))
 
+        def setwinsize(self, rows: int, cols: int) -> None:
+            """Done before the exec, and with the pixels that this would take away again."""
+
     try:
         Spawned.spawn(
             ["/bin/sh"],
