@@ -81,11 +81,12 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
 
   # A prompt comes: the mark first, so that nothing of the prompt is cut into the command's output.
   __devtrace_precmd() {
-    local __devtrace_status=$?
-    local -a __devtrace_pipe=($pipestatus)
-    [[ ! -o pipefail ]] || __devtrace_pipe=()
+    local -a __devtrace_pipe=($? "${pipestatus[@]}") # at once: any command would overwrite both
+    [[ ! -o pipefail ]] || __devtrace_pipe=("${__devtrace_pipe[@]:0:1}")
     ! builtin zle || return 0 # a widget that redraws the prompt
     builtin emulate -L zsh -o no_multibyte
+    local __devtrace_status=$__devtrace_pipe[1]
+    shift __devtrace_pipe
     if ((__devtrace_on)); then
       local REPLY text pipe=-
       __devtrace_cut D
