@@ -46,7 +46,7 @@ demo: venv
 	&& devtrace shell --shell bash <'$(CURDIR)/examples/demo.sh' && echo && devtrace show
 
 test: lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(TESTS) </dev/null
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) </dev/null
 
 lint: dev
 	$(BIN)/ruff format --check --quiet .
@@ -57,7 +57,7 @@ lint: dev
 
 coverage: dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist loadgroup $(TESTS) </dev/null
+	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal $(TESTS) </dev/null
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -36,10 +39,20 @@ def make(
     )
 
 
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The files of the checkout as a clone would have them, with no .venv."""
-    place = tmp_path_factory.mktemp("clone") / "devtrace"
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """The files of the checkout as a clone would have them, and no .venv; one for all processes."""
+    base = tmp_path_factory.getbasetemp()
+    base = base if worker_id == "master" else base.parent
+    place = base / "clone" / "devtrace"
+    with (base / "clone.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not place.exists():
+            copy_tracked(place)
+    return place
+
+
+def copy_tracked(place: Path) -> None:
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],
         cwd=CHECKOUT,
@@ -51,20 +64,33 @@ def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
             (place / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(CHECKOUT / name, place / name)
     subprocess.run(["git", "init", "-q", place], check=True)
-    return place
 
 
-@pytest.fixture(scope="module")
-def first_run(clone: Path, real_environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    return make(clone, "shell", environ=real_environ, typed="echo one; echo two\nfalse | true\n")
+class Run(NamedTuple):
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="session")
+def first_run(clone: Path, real_environ: Mapping[str, str]) -> Run:
+    """The first `make shell` in the clone, which sets everything up; run once, told to all processes."""
+    told = clone.parent / "first-run.json"
+    with (clone.parent / "first-run.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not told.exists():
+            ran = make(clone, "shell", environ=real_environ, typed="echo one; echo two\nfalse | true\n")
+            told.write_text(json.dumps([ran.returncode, ran.stdout, ran.stderr]))
+    return Run(*json.loads(told.read_text()))
 
 
 @pytest.mark.needs("make", "git", "bash")
 @pytest.mark.timeout(600)
-@pytest.mark.xdist_group("make")
 class TestAFreshClone:
     def test_make_shell_runs_what_it_reads_and_prints_nothing_of_its_own(
-        self, first_run: subprocess.CompletedProcess[str], needs: Callable[..., None]
+        self, first_run: Run, needs: Callable[..., None]
     ) -> None:
         if "No matching distribution" in first_run.stderr:
             needs(because="because no package index with the dependencies can be reached")
@@ -100,17 +126,16 @@ class TestAFreshClone:
     ) -> None:
         typed = (clone / "examples" / "session.sh").read_text()
 
-        assert make(clone, "shell", environ=real_environ, typed=typed).returncode == 0
+        made = make(clone, "shell", "ARGS=--label example", environ=real_environ, typed=typed)
 
-        shown = subprocess.run(
-            [clone / ".venv" / "bin" / "devtrace", "show"],
-            cwd=clone,
-            capture_output=True,
-            text=True,
-            check=True,
+        assert made.returncode == 0, made.stderr
+        devtrace = str(clone / ".venv" / "bin" / "devtrace")
+        (session,) = (
+            row for row in asked(clone, devtrace, "sessions", "--json") if '"title":"example"' in row
         )
+        shown = "\n".join(asked(clone, devtrace, "show", json.loads(session)["id"]))
         commands = [line for line in typed.splitlines() if not line.startswith("#")]
-        assert [line for line in commands if line not in shown.stdout] == []
+        assert [line for line in commands if line not in shown] == []
 
     def test_make_demo_prints_the_timeline_of_a_small_session(
         self, clone: Path, first_run: object, real_environ: Mapping[str, str]
@@ -121,6 +146,11 @@ class TestAFreshClone:
         assert "python3 -m unittest -q" in demo.stdout
         assert "it is a percentage" in demo.stdout
         assert not (clone / "cart.py").exists()
+
+
+def asked(place: Path, *command: str) -> list[str]:
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
 
 
 def test_a_machine_without_a_fitting_python_is_told_what_to_install(clone: Path) -> None:
