@@ -135,11 +135,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_r=
     elif ((__devtrace_v < 404)); then
       [[ $__devtrace_r != *[';&|<({']* ]] || __devtrace_f=n # may be several lines, joined: nothing tells
-    elif ! \builtin shopt -q lithist; then
-      # bash joins the lines of a compound command unless `lithist` is set: were more read than are here?
+    else
+      # bash joins lines: those of a compound command unless `lithist` is set, and those behind a backslash
+      # always. Were more read than are here?
       local breaks=${__devtrace_r//[!$'\n']/}
       ((__devtrace_lines <= ${#breaks} + 1)) || __devtrace_f=n
     fi
+    __devtrace_r=${__devtrace_r%$'\n'} # the history ends a here-document with a newline that was not typed
   }
 
   # A command begins. $1: the status before it, which repairs an EXIT that was lost.
@@ -301,7 +303,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # The first simple command after the prompt, which a completion function is not. $1: the status before it.
   __devtrace_hit() {
     [[ $__devtrace_armed == 1 && -z ${COMP_LINE-}${COMP_POINT-} ]] || return 1
-    [[ $BASH_COMMAND != __devtrace_precmd* ]] || return 1 # nothing was run: PROMPT_COMMAND begins
+    # Nothing was run: PROMPT_COMMAND begins, or goes on behind us as bash-preexec leaves it at first.
+    [[ $BASH_COMMAND != __devtrace_* && $BASH_COMMAND != __bp_* ]] || return 1
     local LC_ALL=C __devtrace_n='' __devtrace_r=''
     __devtrace_armed=0
     __devtrace_old=$__devtrace_new
@@ -331,10 +334,12 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     if ((__devtrace_v < 404)); then
       __devtrace_late=1
       __devtrace_ps0=
-      __devtrace_tail='{ __devtrace_r=; if [[ -n $__devtrace_scratch ]]; then trap -p DEBUG >|"$__devtrace_scratch"; '
-      __devtrace_tail+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
-      __devtrace_tail+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
-      __devtrace_tail+='__devtrace_armed=1; } 2>/dev/null'
+      # Short in PROMPT_COMMAND: bash-preexec edits that text with patterns which take old versions for ever.
+      __devtrace_arms='__devtrace_r=; if [[ -n $__devtrace_scratch ]]; then trap -p DEBUG >|"$__devtrace_scratch"; '
+      __devtrace_arms+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
+      __devtrace_arms+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
+      __devtrace_arms+='__devtrace_armed=1'
+      __devtrace_tail='{ \builtin eval "$__devtrace_arms"; } 2>/dev/null'
     fi
   }
 
