@@ -37,6 +37,11 @@ class Pipeline:
         self.failures: list[DevTraceError] = []  # why frames are in the spool or lost, newest last
         self.n_events = 0  # ended events taken so far, wherever they are now
 
+    @property
+    def n_lost(self) -> int:
+        """How many frames neither the store nor the spool could take, and no gap tells of yet."""
+        return sum(count for count, _ in self._lost.values())
+
     def emit(self, event: Event) -> None:
         """Take an event; it is written by the next `flush`."""
         self._pending.append(self._policy.redact(event.to_frame()))

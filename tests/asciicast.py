@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+
 def read_strictly(text_lines: list[str]) -> tuple[dict[str, Any], list[tuple[float, str, str]]]:
     """The header and the events of a cast; any step aside from the format is an assertion."""
     header = json.loads(text_lines[0])

@@ -34,7 +34,9 @@ class Recorded:
     def close(self) -> None:
         self.db.close()
 
-    def session(self, at: float = 0, *, agent: str = "manual", took: float | None = None, **columns: Any) -> str:
+    def session(
+        self, at: float = 0, *, agent: str = "manual", took: float | None = None, **columns: Any
+    ) -> str:
         """Begin a session (and end it, with `took`); later commands go into it."""
         session = columns.pop("id", None) or new_session_id()
         root = str(self.workspace.root)
@@ -84,7 +86,8 @@ class Recorded:
             "session": session, "id": new_span_id(), "actor": actor_of(self._agents.get(session, "")),
             "started_us": start, "ended_us": None if took is None else start + round(took * SECOND),
             "status": status or ("running" if running else "failed" if exit_code else "ok"),
-            "source": "interactive", "exit_source": None if running else "shell", "trusted": 2, "blobs": blobs,
+            "source": "interactive", "exit_source": None if running else "shell", "trusted": 2,
+            "blobs": blobs,
         }  # fmt: skip
         event = Event(
             **(known | envelope),

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from devtrace.config import actor_of
-from devtrace.errors import UsageError
+from devtrace.errors import EnvironmentError, UsageError
 from devtrace.events import Event, Note
 from devtrace.ids import is_session_id, is_span_id, new_span_id
 from devtrace.pipeline import Pipeline
@@ -43,7 +43,8 @@ def note(
 
     It belongs to `session`, else to the traced shell that `environ` names, else to the session that is
     active, else to the latest. Without a database (`db` None) it goes to the spool of the live session.
-    Raises UsageError ERR_USAGE for an empty text, ERR_NO_SESSION.
+    Raises UsageError ERR_USAGE for an empty text, ERR_NO_SESSION, and what kept both the store and the spool
+    from taking it.
     """
     if not text.strip():
         raise UsageError("the note is empty", code="ERR_USAGE", hint='write `devtrace note "TEXT"`')
@@ -66,7 +67,18 @@ def note(
     pipeline = Pipeline(db, workspace, Policy.for_session(dict(environ), workspace.salt.read_bytes()))
     pipeline.emit(event)
     pipeline.close()
+    if pipeline.n_lost:
+        raise pipeline.failures[-1] if pipeline.failures else _unwritable(workspace)
     return event
+
+
+def _unwritable(workspace: Workspace) -> EnvironmentError:
+    return EnvironmentError(
+        f"the note cannot be written into {workspace.spool}",
+        code="ERR_STORE_READONLY",
+        hint="check the owner and the permissions of .devtrace/",
+        context={"path": str(workspace.spool)},
+    )
 
 
 def _inside(db: sqlite3.Connection | None, environ: Mapping[str, str]) -> str | None:

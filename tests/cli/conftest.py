@@ -51,7 +51,7 @@ def run(repo: Path) -> Callable[..., Told]:
     """`run("show", "3f2a", env={...}, stdin="...")`: one command in the repository, to its end."""
 
     def call(
-        *words: str, cwd: Path | None = None, env: dict[str, str] | None = None, stdin: str = ""
+        *words: str, cwd: Path | None = None, env: dict[str, str] | None = None, stdin: str = "", **more: Any
     ) -> Told:
         return Told(
             subprocess.run(
@@ -63,6 +63,7 @@ def run(repo: Path) -> Callable[..., Told]:
                 text=True,
                 timeout=DEADLINE,
                 check=False,
+                **more,
             )
         )
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from tests.processes import environment
+from tests.processes import CAN_OBEY, environment, obey_permissions
 
 
 @pytest.fixture
@@ -213,23 +213,40 @@ def test_an_empty_store_has_nothing_to_show(run, recorded):
     assert "devtrace shell" in told.err
 
 
-def test_a_read_only_store_is_shown_as_it_was_left_and_says_so_once(run, session, recorded):
-    if os.getuid() == 0:
-        recorded.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+@pytest.fixture
+def frozen(recorded, session):
+    """The store as a read-only medium would have it: complete, and nobody may write."""
+    recorded.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     recorded.close()
-    folder = recorded.workspace.dir
-    before = {path: path.stat().st_mode for path in (folder, recorded.workspace.database)}
-    for path in before:
-        path.chmod(before[path] & ~0o222)
-    try:
-        told = run("show")
-    finally:
-        for path, mode in before.items():
+    paths = [recorded.workspace.dir, *recorded.workspace.dir.rglob("*")]
+    before = {path: path.stat().st_mode for path in paths}
+    for path, mode in before.items():
+        path.chmod(mode & ~0o222)
+    yield recorded.workspace
+    for path, mode in before.items():
+        if path.exists():
             path.chmod(mode)
 
-    assert told.status == 0
-    assert "a title" in told.out
-    assert os.getuid() == 0 or told.err.count("The store is shown as it was last left") == 1
+
+@pytest.mark.skipif(not CAN_OBEY, reason="root cannot be held to permissions here")
+def test_a_read_only_store_is_shown_as_it_was_left_and_says_so_once(run, frozen, session):
+    for words in (["show"], ["log"], ["sessions"], ["stats"], ["show", session["make"], "--output"]):
+        told = run(*words, preexec_fn=obey_permissions)
+
+        assert told.status == 0
+        assert told.out
+        assert told.err.count("The store is shown as it was last left: ") == 1
+        assert "[ERR_STORE_READONLY]" in told.err
+
+
+@pytest.mark.skipif(not CAN_OBEY, reason="root cannot be held to permissions here")
+@pytest.mark.parametrize(
+    "words", [("note", "hello"), ("config", "set", "shell.output", "off"), ("init", "--register")]
+)
+def test_what_must_write_into_a_read_only_store_says_that_it_could_not(run, frozen, words):
+    told = run(*words, preexec_fn=obey_permissions)
+
+    assert (told.status, "[ERR_STORE_READONLY]" in told.err) == (1, True)
 
 
 def on_a_terminal(repo, *words, columns=80, **env) -> str:

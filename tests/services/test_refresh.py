@@ -1,0 +1,84 @@
+"""A store is brought up to date before it is read, as far as that is possible just now."""
+
+from __future__ import annotations
+
+import pytest
+
+from devtrace.errors import DevTraceError
+from devtrace.events import Event, Note
+from devtrace.ids import new_span_id
+from devtrace.query.events import list_events
+from devtrace.query.filters import Filters
+from devtrace.query.sessions import get_session
+from devtrace.services.refresh import open_fresh, tend
+from devtrace.store.sessions import hold
+from devtrace.store.spool import SpoolWriter
+from devtrace.workspace import Workspace
+from tests.recorded import START, Recorded
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    made = Recorded(tmp_path)
+    made.session()
+    yield made
+    made.close()
+
+
+def test_orphans_are_closed_and_the_living_are_left_alone(recorded):
+    dead = recorded.session_id
+    recorded.command("vim", took=None)
+    living = recorded.session(10)
+    held = hold(recorded.workspace, living)
+
+    fresh = open_fresh(recorded.workspace)
+
+    assert fresh.stale is None
+    assert get_session(fresh.db, dead)["status"] == "interrupted"
+    assert get_session(fresh.db, living)["status"] == "active"
+    assert [event["status"] for event in list_events(fresh.db, Filters())] == ["interrupted"]
+    fresh.db.close()
+    held.close()
+
+
+def test_the_spool_is_drained(recorded):
+    note = Event(
+        session=recorded.session_id, id=new_span_id(), actor="human", started_us=START, ended_us=START,
+        status="ok", source="cli", trusted=0, body=Note(text="waited in the spool"),
+    )  # fmt: skip
+    writer = SpoolWriter(recorded.workspace.spool)
+    writer.write(note.to_frame())
+    writer.close()
+
+    fresh = open_fresh(recorded.workspace)
+
+    assert [event["title"] for event in list_events(fresh.db, Filters())] == ["waited in the spool"]
+    assert list(recorded.workspace.spool.iterdir()) == []
+    fresh.db.close()
+
+
+def test_a_store_that_somebody_writes_is_not_waited_for(recorded):
+    recorded.command("vim", took=None)
+    recorded.db.execute("BEGIN IMMEDIATE")
+
+    fresh = open_fresh(recorded.workspace)
+
+    assert fresh.stale is None
+    assert fresh.db.execute("PRAGMA busy_timeout").fetchone() == (250,)
+    assert [event["status"] for event in list_events(fresh.db, Filters())] == ["running"]
+    recorded.db.execute("ROLLBACK")
+    fresh.db.close()
+
+
+def test_a_store_that_is_not_there_is_an_error(tmp_path):
+    with pytest.raises(DevTraceError) as error:
+        open_fresh(Workspace(tmp_path / ".devtrace"))
+
+    assert error.value.code == "ERR_STORE_MISSING"
+
+
+def test_tending_a_damaged_store_is_an_error(recorded, tmp_path):
+    recorded.db.execute("DROP TABLE sessions")
+
+    with pytest.raises(DevTraceError):
+        tend(recorded.db, recorded.workspace)
