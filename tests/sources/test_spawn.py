@@ -232,7 +232,7 @@ def test_the_child_ignores_what_the_user_had_ignored_and_nothing_else(way, tmp_p
                 signal.signal(number, handler)
 
         assert done.stderr == b""
-        mask = int(done.stdout.split()[1], 16)
+        mask = int(done.stdout.split()[1], 16) & ~(3 << 31)  # glibc's posix_spawn ignores its own 32 and 33
         assert mask == sum(1 << number - 1 for number in ignored)
 
 
