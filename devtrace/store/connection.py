@@ -55,18 +55,10 @@ def open_reader(workspace: Workspace) -> sqlite3.Connection:
     if not workspace.database.exists():
         raise _missing(workspace)
     with translated(workspace):
-        db = _connect(workspace, "ro")
         try:
-            version = _version(db, workspace)
+            return _reader(workspace, "ro")
         except sqlite3.OperationalError:  # no -shm can be made beside it: nobody else writes it either
-            db.close()
-            db = _connect(workspace, "ro&immutable=1")
-            version = _version(db, workspace)
-        if version == 0:
-            db.close()
-            raise _missing(workspace)
-        db.execute("PRAGMA query_only = ON")
-    return db
+            return _reader(workspace, "ro&immutable=1")
 
 
 @contextlib.contextmanager
@@ -157,6 +149,18 @@ def _connect(workspace: Workspace, mode: str) -> sqlite3.Connection:
     finally:
         if before >= 0:
             os.umask(before)
+    return db
+
+
+def _reader(workspace: Workspace, mode: str) -> sqlite3.Connection:
+    db = _connect(workspace, mode)
+    try:
+        if _version(db, workspace) == 0:
+            raise _missing(workspace)
+        db.execute("PRAGMA query_only = ON")
+    except BaseException:
+        db.close()
+        raise
     return db
 
 
