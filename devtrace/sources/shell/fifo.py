@@ -19,9 +19,14 @@ from devtrace.ids import is_span_id
 
 RECORD_LIMIT = 1_000  # bytes, with the newline: an interactive bash writes through a 1,024-byte buffer
 TEXT_LIMIT = 16 << 20  # bytes of one record's joined text; what is longer is damaged
+_LINE_LIMIT = 16 * RECORD_LIMIT  # bytes without a newline that are kept while one is waited for
+_MOST_BEGUN = 1_024  # records of several parts that are on their way at one time,
+_BEGUN_LIMIT = 4 * TEXT_LIMIT  # and what they may hold together
 _PIPE_SIZE = 1 << 20
 PROGRAM = "program"  # the name in the HELLO of what is no shell, and which the host sends for it
 _PART = 800  # bytes of text in one record
+_MOST_DIGITS = 18
+_READS_AT_ONCE = 16  # and then the wake-up is looked at, which a writer that never stops must not hide
 _ESCAPES = ((b"%09", b"\t"), (b"%0A", b"\n"), (b"%00", b"\0"), (b"%25", b"%"))  # %25 last
 
 # How well the text of a CMD is known: the hook's letter -> (text_form, reason).
@@ -112,36 +117,84 @@ class Damaged(NamedTuple):
 Record = Hello | Cmd | Exit | Bye | Warn | Damaged
 
 
-class Assembler:
-    """Bytes in, records out: cuts lines, joins the parts of a record, tells what was damaged."""
+class _Begun:
+    """A record of several parts that is on its way; broken: a part is missing, and the rest is swallowed."""
 
-    def __init__(self) -> None:
+    __slots__ = ("head", "is_broken", "part", "size", "texts")
+
+    def __init__(self, head: list[str]):
+        self.head = head
+        self.part = 0  # the last one that came
+        self.size = 0
+        self.texts: list[bytes] = []
+        self.is_broken = False
+
+    def fits(self, head: list[str], part: int, size: int) -> bool:
+        return self.head == head and part == self.part + 1 and self.size + size <= TEXT_LIMIT
+
+    def add(self, part: int, text: bytes) -> None:
+        self.part = part
+        if not self.is_broken:
+            self.size += len(text)
+            self.texts.append(text)
+
+
+_Key = tuple[str, str, str, int]  # kind, nonce, shell, seq
+
+
+class Assembler:
+    """Bytes in, records out: cuts lines, joins the parts of a record, tells what was damaged.
+
+    Whoever may write to the FIFO may write rubbish. It costs nobody else a record: a record that follows
+    bytes without a newline is found by its head, and records with the session's nonce are joined apart from
+    all others, so that the bounds on what is kept never push one of them out for a stranger's sake.
+    """
+
+    def __init__(self, nonce: str | None = None):
+        self._nonce = nonce
         self._rest = b""
-        self._parts: dict[tuple[str, str, int], tuple[list[str], list[bytes]]] = {}
+        self._skipped = 0  # bytes of the present line that were dropped already
+        self._begun: dict[bool, dict[_Key, _Begun]] = {True: {}, False: {}}  # by: with the nonce
+        self._damaged: list[int] = []  # found while something else was looked at
 
     def feed(self, data: bytes) -> Iterator[Record]:
         """Yield the records that these bytes complete; bytes that fit nothing come out as Damaged."""
         *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > 16 * RECORD_LIMIT:  # no record is that long: drop it before it grows
-            yield Damaged(len(self._rest))
-            self._rest = b""
         for line in lines:
-            if line:
+            if line or self._skipped:
                 yield from self._line(line)
+        if len(self._rest) > _LINE_LIMIT:  # no record is that long: drop it before it grows
+            self._skipped += len(self._rest) - RECORD_LIMIT
+            self._rest = self._rest[-RECORD_LIMIT:]
+
+    def skip(self, size: int) -> None:
+        """So many bytes that came here were dropped: what they began or ended is damaged."""
+        self._skipped += len(self._rest) + size
+        self._rest = b""
 
     def close(self) -> Iterator[Record]:
         """What was begun and never ended, at the end of the session."""
-        if self._rest:
-            yield Damaged(len(self._rest))
-        for _, texts in self._parts.values():
-            yield Damaged(sum(map(len, texts)))
-        self._rest, self._parts = b"", {}
+        if self._rest or self._skipped:
+            yield Damaged(self._skipped + len(self._rest))
+        for begun in [*self._begun[True].values(), *self._begun[False].values()]:
+            if not begun.is_broken:
+                yield Damaged(begun.size)
+        self._rest, self._skipped, self._begun = b"", 0, {True: {}, False: {}}
 
     def _line(self, line: bytes) -> Iterator[Record]:
+        at = _last_head(line)
+        rubbish, self._skipped = self._skipped + max(at, 0), 0
+        if rubbish:
+            yield Damaged(rubbish if at >= 0 else rubbish + len(line))
+            if at < 0:
+                return
+            line = line[at:]
         try:
             record = self._record(line)
         except (ValueError, IndexError, KeyError):
             record = Damaged(len(line))
+        yield from map(Damaged, self._damaged)
+        self._damaged.clear()
         if record is not None:
             yield record
 
@@ -153,7 +206,7 @@ class Assembler:
             raise ValueError("another version of the protocol")
         if kind not in (b"CMD", b"EXIT"):
             return _SHORT[kind]([*fields, text.decode("ascii")])
-        part, parts = map(int, fields[5].split("/"))
+        part, parts = map(_whole, fields[5].split("/"))
         if not 1 <= part <= parts:
             raise ValueError(fields[5])
         if parts > 1:
@@ -164,16 +217,50 @@ class Assembler:
         return (_cmd if kind == b"CMD" else _exit)(fields, text)
 
     def _join(self, fields: list[str], text: bytes, part: int, parts: int) -> bytes | None:
-        key = (fields[0], fields[3], int(fields[4]))
-        head, texts = self._parts.setdefault(key, (fields[6:], []))
-        if head != fields[6:] or part != len(texts) + 1 or sum(map(len, texts)) > TEXT_LIMIT:
-            del self._parts[key]
-            raise ValueError("parts out of order")
-        texts.append(text)
+        all_begun = self._begun[fields[2] == self._nonce]
+        key = (fields[0], fields[2], fields[3], _whole(fields[4]))
+        begun = all_begun.get(key)
+        if begun is None or part == 1:
+            if begun is not None and not begun.is_broken:
+                self._damaged.append(begun.size)
+            begun = all_begun[key] = _Begun([str(parts), *fields[6:]])
+        if not begun.is_broken and not begun.fits([str(parts), *fields[6:]], part, len(text)):
+            begun.is_broken = True
+            self._damaged.append(begun.size + len(text))
+            begun.texts, begun.size = [], 0
+        begun.add(part, text)
         if part < parts:
+            self._bound(all_begun, key)
             return None
-        del self._parts[key]
-        return b"".join(texts)
+        del all_begun[key]
+        return None if begun.is_broken else b"".join(begun.texts)
+
+    def _bound(self, all_begun: dict[_Key, _Begun], newest: _Key) -> None:
+        """The oldest go first, the one that has just grown never."""
+        size = sum(begun.size for begun in all_begun.values())
+        for key in list(all_begun):
+            if len(all_begun) <= _MOST_BEGUN and size <= _BEGUN_LIMIT:
+                return
+            if key != newest:
+                oldest = all_begun.pop(key)
+                size -= oldest.size
+                if not oldest.is_broken:
+                    self._damaged.append(oldest.size)
+
+
+def _last_head(line: bytes) -> int:
+    """Where the last head of a record in a line begins, -1 for none.
+
+    There is one at the line's beginning and no other, unless something without a newline stands before it:
+    in the text of a record every tab is escaped.
+    """
+    at = len(line)
+    while (at := line.rfind(b"\t1\t", 0, at)) >= 0:
+        for kind in _FIELDS:
+            if line.endswith(kind, 0, at):
+                return at - len(kind)
+        at += 2  # the tab that ends this one may begin another
+    return -1
 
 
 class FifoReader:
@@ -216,12 +303,12 @@ class FifoReader:
         poll.register(self._wake_read, select.POLLIN)
         while True:
             ready = [fd for fd, _ in poll.poll()]
-            self._read()
+            self._read()  # at the end: what a pipe can hold, however much somebody goes on writing
             if self._wake_read in ready:
                 return
 
     def _read(self) -> None:
-        while True:
+        for _ in range(_READS_AT_ONCE):
             try:
                 data = os.read(self._fd, _PIPE_SIZE)
             except (BlockingIOError, InterruptedError):
@@ -269,23 +356,23 @@ def _hello(fields: list[str]) -> Hello:
         nonce=_dash(fields[2]),
         shell=_name(fields[3]),
         parent_shell=_dash(fields[4]),
-        pid=int(fields[5]),
-        ppid=int(fields[6]),
+        pid=_whole(fields[5]),
+        ppid=_whole(fields[6]),
         starttime=_number(fields[7]),
-        depth=int(fields[8]),
+        depth=_whole(fields[8]),
         name=_name(name),
         version=version[:64],
     )
 
 
 def _cmd(fields: list[str], text: bytes) -> Cmd:
-    cwd, _, command = text.partition(b"\t")
+    cwd, command = text.split(b"\t")
     if fields[10] not in FORMS:
         raise ValueError(fields[10])
     return Cmd(
         nonce=_dash(fields[2]),
         shell=_name(fields[3]),
-        seq=int(fields[4]),
+        seq=_whole(fields[4]),
         span=_span(fields[6]),
         parent=None if fields[7] == "-" else _span(fields[7]),
         start_us=_number(fields[8]),
@@ -297,20 +384,22 @@ def _cmd(fields: list[str], text: bytes) -> Cmd:
 
 
 def _exit(fields: list[str], text: bytes) -> Exit:
+    if b"\t" in text:
+        raise ValueError("more fields than an EXIT has")
     return Exit(
         nonce=_dash(fields[2]),
         shell=_name(fields[3]),
-        seq=int(fields[4]),
+        seq=_whole(fields[4]),
         span=_span(fields[6]),
         end_us=_number(fields[7]),
-        exit=int(fields[8]),
-        pipestatus=None if fields[9] == "-" else [int(status) for status in fields[9].split(",")],
+        exit=_whole(fields[8]),
+        pipestatus=None if fields[9] == "-" else [_whole(status) for status in fields[9].split(",")],
         cwd=_text(text) if text else None,
     )
 
 
 def _bye(fields: list[str]) -> Bye:
-    return Bye(_dash(fields[2]), _name(fields[3]), int(fields[4]), int(fields[5]))
+    return Bye(_dash(fields[2]), _name(fields[3]), _whole(fields[4]), _whole(fields[5]))
 
 
 def _warn(fields: list[str]) -> Warn:
@@ -334,7 +423,14 @@ def _dash(field: str) -> str | None:
 
 
 def _number(field: str) -> int | None:
-    return None if field == "-" else int(field)
+    return None if field == "-" else _whole(field)
+
+
+def _whole(field: str) -> int:
+    """A number as the hooks write it; nothing that a column of 64 bits could not hold."""
+    if not field.isdigit() or len(field) > _MOST_DIGITS:
+        raise ValueError(field)
+    return int(field)
 
 
 def _name(field: str) -> str:
