@@ -57,9 +57,8 @@ lint: dev
 
 coverage: dev
 	rm -f .coverage .coverage.*
-	$(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal $(TESTS) </dev/null
-	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
+	status=0; $(BIN)/coverage run -m pytest -q -n $(JOBS) --dist worksteal $(TESTS) </dev/null || status=$$?; \
+	$(BIN)/coverage combine --quiet; $(BIN)/coverage report; exit $$status
 
 bench: dev
 	$(BIN)/python -m benchmarks $(BENCH) </dev/null

@@ -34,7 +34,11 @@ _GIT_CONFIG = """\
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "needs(*tools): skip where a tool is missing, and say which")
+    for marker in (
+        "needs(*tools): skip where a tool is missing, and say which",
+        "unmeasured: it tells what a process imports, so coverage is kept out of what it starts",
+    ):
+        config.addinivalue_line("markers", marker)
 
 
 @pytest.fixture
@@ -67,6 +71,9 @@ def _isolated_test(
         _needs(*mark.args)
     with pytest.MonkeyPatch.context() as patch:
         _isolate(patch, tmp_path_factory.mktemp("world"))
+        if request.node.get_closest_marker("unmeasured"):
+            for name in [name for name in os.environ if name.startswith("COVERAGE_")]:
+                patch.delenv(name)
         yield
 
 

@@ -171,6 +171,7 @@ def test_a_person_acts_as_human_and_an_agent_under_its_name():
     assert actor_of("custom:mine") == "agent:custom:mine"
 
 
+@pytest.mark.unmeasured
 def test_the_shells_start_imports_nothing_heavy_with_the_settings(store):
     code = (
         "import sys; from pathlib import Path\n"

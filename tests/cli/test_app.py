@@ -105,13 +105,16 @@ def test_a_symbolic_link_in_place_of_the_store_is_refused(run, repo, tmp_path):
     assert "[ERR_STORE_UNSAFE]" in run("sessions").err
 
 
-def test_a_reader_that_goes_away_is_no_error(repo, recorded):
+@pytest.mark.parametrize(
+    "words", ["show", "show --json", "log -n 3000", "log -n 3000 --json", "stats --json"]
+)
+def test_a_reader_that_goes_away_is_no_error(repo, recorded, words):
     recorded.session()
     for number in range(300):
-        recorded.command(f"echo {'x' * 500} {number}", number)
+        recorded.command(f"echo {'x' * 1000} {number}", number)
     process = subprocess.Popen(
-        [sys.executable, "-m", "devtrace", "show"], cwd=repo, env=environment(), stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        [sys.executable, "-m", "devtrace", *words.split()], cwd=repo, env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     process.stdout.read(10)
     process.stdout.close()
@@ -120,6 +123,14 @@ def test_a_reader_that_goes_away_is_no_error(repo, recorded):
     process.stderr.close()
 
 
+def test_a_group_without_a_command_shows_its_help(run):
+    told = run("config")
+
+    assert (told.status, told.err) == (0, "")
+    assert told.out == run("config", "--help").out
+
+
+@pytest.mark.unmeasured
 def test_reading_commands_do_not_import_what_they_do_not_need(repo, recorded):
     recorded.session()
     recorded.command("ls")

@@ -100,6 +100,7 @@ def test_an_event_is_never_rewritten() -> None:
     assert files_with(CHANGES_EVENTS) == set()
 
 
+@pytest.mark.unmeasured
 def test_the_shell_is_forked_before_the_heavy_imports() -> None:
     heavy = ("typer", "rich", "sqlite_utils", "asyncio", "pydantic")
     program = (
