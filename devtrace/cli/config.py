@@ -11,11 +11,16 @@ from devtrace.cli.options import Json
 if TYPE_CHECKING:
     from devtrace.services.config import Setting
 
-app = typer.Typer(
-    help="Read and change the settings of this store.", no_args_is_help=True, rich_markup_mode=None
-)
+app = typer.Typer(rich_markup_mode=None)
 
 KeyName = Annotated[str, typer.Argument(metavar="KEY", help="Such as shell.output; `config list` shows all.")]
+
+
+@app.callback(invoke_without_command=True)
+def config(context: typer.Context) -> None:
+    """Read and change the settings of this store."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
 
 
 @app.command("get")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -61,10 +62,14 @@ def log(
 def _follow(wanted: Filters, *, json: bool) -> None:
     from contextlib import closing
 
+    from devtrace.cli import reading
+    from devtrace.cli.border import say
     from devtrace.config import load
     from devtrace.query.follow import Follow
 
     workspace = _wait_for_store()
+    if sys.stderr.isatty():
+        say(f"Following {workspace.dir}; Ctrl-C ends it.")
     pause = load(workspace).number("follow.poll_ms") / 1000
     printer, tended = _Printer(json=json), 0.0
     with closing(Follow(workspace, wanted)) as follow:
@@ -74,7 +79,8 @@ def _follow(wanted: Filters, *, json: bool) -> None:
                 tended = time.monotonic()
             events = follow.poll()
             if events:
-                printer.show(follow.db, events)
+                with reading.asking(workspace):
+                    printer.show(follow.db, events)
             time.sleep(pause)
 
 
@@ -121,19 +127,16 @@ class _Printer:
         self._sessions: dict[str, dict[str, Any]] = {}
 
     def show(self, db: Any, events: list[dict[str, Any]]) -> None:
-        import sys
-
         from devtrace.cli import reading
         from devtrace.query.ids import short
-        from devtrace.query.sessions import get_session
+        from devtrace.query.sessions import sessions_by_id
         from devtrace.views import console, jsonl
 
         if self._json:
             reading.answer(jsonl.line("event", event) for event in events)
         else:
-            for event in events:
-                if event["session"] not in self._sessions:
-                    self._sessions[event["session"]] = get_session(db, event["session"])
+            unknown = {event["session"] for event in events} - self._sessions.keys()
+            self._sessions.update(sessions_by_id(db, unknown) if unknown else {})
             ids = short(db, [event["id"] for event in events])
             who = reading.reader(self._screen)
             console.paint(self._screen, self._view.lines(events, self._sessions, ids, who))

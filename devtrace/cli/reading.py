@@ -1,6 +1,6 @@
 """What every reading command does first: find the store, bring it up to date, know the reader.
 
-Lives here: `opened`, `reader`, writing answers to stdout. Not here: errors (border.py).
+Lives here: `opened`, `asking`, `reader`, writing answers to stdout. Not here: errors (border.py).
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from rich.console import Console
 
 from devtrace.cli.border import say
 from devtrace.services.refresh import open_fresh
-from devtrace.store.connection import translated
+from devtrace.store.connection import from_sqlite_error
 from devtrace.views.console import width_of
 from devtrace.views.timeline import Reader
 from devtrace.workspace import Workspace, find
@@ -26,14 +26,20 @@ from devtrace.workspace import Workspace, find
 def opened(workspace: Workspace | None = None) -> Iterator[sqlite3.Connection]:
     """The store above here, open and as fresh as it can be made; says so when it is not."""
     found = workspace or find()
-    with translated(found):
-        fresh = open_fresh(found)
-        if fresh.stale is not None:
-            say(f"The store is shown as it was last left: {fresh.stale.message} [{fresh.stale.code}]")
-        try:
-            yield fresh.db
-        finally:
-            fresh.db.close()
+    fresh = open_fresh(found)
+    if fresh.stale is not None:
+        say(f"The store is shown as it was last left: {fresh.stale.message} [{fresh.stale.code}]")
+    with closing(fresh.db), asking(found):
+        yield fresh.db
+
+
+@contextmanager
+def asking(workspace: Workspace) -> Iterator[None]:
+    """What SQLite says against a question, in our words. An OSError in here is about the answer."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise from_sqlite_error(error, workspace) from error
 
 
 def reader(console: Console, *, nested: bool | None = None) -> Reader:

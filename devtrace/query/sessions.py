@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from typing import Any
 
 from devtrace.errors import UsageError
@@ -40,6 +41,15 @@ def get_session(db: sqlite3.Connection, session: str) -> Row:
     if row is None:
         raise UsageError(f"no session {session}", code="ERR_ID_UNKNOWN", hint="see `devtrace sessions`")
     return _row(row)
+
+
+def sessions_by_id(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Row]:
+    """The sessions of these whole ids; one whose row has not come yet is left out."""
+    rows = db.execute(
+        f"SELECT {', '.join(COLUMNS)} FROM sessions WHERE id IN (SELECT value FROM json_each(?))",
+        (json.dumps(sorted(set(ids))),),
+    )
+    return {row[0]: _row(row) for row in rows}
 
 
 def tally(db: sqlite3.Connection, session: str) -> dict[str, int]:

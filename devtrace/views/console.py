@@ -35,6 +35,12 @@ PALETTE: dict[str, Style] = {
 }
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """A reader that goes away is for the command's border to judge; rich would end with status 1."""
+        raise BrokenPipeError
+
+
 def make_console(file: TextIO | None = None, *, width: int | None = None) -> Console:
     """A console on stdout (or `file`) that adds nothing of its own: no markup, no highlighting, no emoji."""
     target = file or sys.stdout
@@ -42,7 +48,7 @@ def make_console(file: TextIO | None = None, *, width: int | None = None) -> Con
     if reconfigure is not None:
         # A terminal that is not UTF-8 shows escapes where a mark or a recorded letter does not exist.
         reconfigure(errors="backslashreplace")
-    return Console(file=target, width=width, markup=False, highlight=False, emoji=False)
+    return _Console(file=target, width=width, markup=False, highlight=False, emoji=False)
 
 
 def width_of(console: Console) -> int | None:

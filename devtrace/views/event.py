@@ -18,17 +18,19 @@ from devtrace.views.timeline import Reader, mark, took, what
 Row = dict[str, Any]
 
 _LABEL = 12
+_CHILDREN = 20  # shown; an agent's command may have thousands
 _EXIT_SOURCES = {
     "shell": "said by the shell",
     "next_prompt": "said by the shell at its next prompt",
     "waitpid": "seen by its parent",
-    "pidfd": "the process is gone, its status is not known",
+    "pidfd": "seen as the end of its process",
     "unknown": "the end was never seen",
 }
 _SOURCES = {
     "interactive": "typed at the prompt",
     "bash_env": "run by a non-interactive bash",
     "zshenv": "run by a non-interactive zsh",
+    "fifo": "told by a shell that never said who it is",
     "host": "seen by the recording itself",
     "cli": "written by a devtrace command",
 }
@@ -63,7 +65,12 @@ def event_lines(
     rows += [("source", _source(event))]
     rows += _output(event)
     rows += _others(event)
-    rows += [("nested" if at == 0 else "", _child(child, short, reader)) for at, child in enumerate(children)]
+    rows += [
+        ("inside" if at == 0 else "", _child(child, short, reader))
+        for at, child in enumerate(children[:_CHILDREN])
+    ]
+    if len(children) > _CHILDREN:
+        rows.append(("", [(f"... and {len(children) - _CHILDREN:,} more; --nested shows them all", "dim")]))
     return [[(label.ljust(_LABEL), "dim"), *line] for label, line in rows]
 
 

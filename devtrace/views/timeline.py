@@ -239,7 +239,7 @@ def _where(session: Row, reader: Reader) -> Line:
     if session["shell"]:
         line += [(", ", "dim"), (safe(session["shell"]), "")]
     if session["host"]:
-        line.append((f" on {safe(session['host'])}", "dim"))
+        line.append((f"{'' if session['shell'] else ','} on {safe(session['host'])}", "dim"))
     return line
 
 

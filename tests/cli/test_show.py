@@ -58,7 +58,7 @@ def test_an_event_is_shown_in_full(run, session):
 
     assert f"event       {session['make']}  run_command in session" in told.out
     assert "command     make\n            more\n" in told.out
-    assert "nested      " in told.out
+    assert "inside      " in told.out
     assert "--output" in told.out.splitlines()[-1]
 
 

@@ -80,7 +80,7 @@ def test_children_and_parent_are_named(shown, command_row):
     outer = command_row("make", 0, 9)
     child = command_row("cc -c x.c", 1, 2, parent=outer["id"], status="failed")
 
-    assert "nested      14:03:13     2.0s  ✗ 1  cc -c x.c  2222\n" in shown(outer, child)
+    assert "inside      14:03:13     2.0s  ✗ 1  cc -c x.c  2222\n" in shown(outer, child)
     assert ", under 1111" in shown(child, outer)
 
 
@@ -108,3 +108,14 @@ def test_no_escape_sequence_passes(shown, command_row):
 
     assert "\x1b" not in shown(event)
     assert "\u202e" not in shown(event)
+
+
+def test_the_children_of_an_agent_do_not_flood_the_screen(shown, command_row):
+    outer = command_row("claude", 0, 900)
+    children = [command_row(f"step {number}", number, parent=outer["id"]) for number in range(300)]
+
+    text = shown(outer, *children)
+
+    assert "step 19" in text
+    assert "step 20" not in text
+    assert "... and 280 more" in text
