@@ -4,6 +4,8 @@
 
 WAY is pty, fed (stdin stays a pipe), pipes, joined (one pipe for both streams) or plain. REPORT receives
 {"pid", "child", "watchdog"} before the loop, one line a captured output, {"exit", "failure"} at the end.
+RUNS=n in the environment starts the child n times, with its number as the last argument; BUG=1 makes the loop
+fail once the child is quiet.
 """
 
 from __future__ import annotations
@@ -51,7 +53,12 @@ def main(way: str, path: str, argv: list[str]) -> int:
     )
     with contextlib.ExitStack() as stack:
         try:
-            status = run(way, argv, track, report, stack)
+            for number in range(1, int(os.environ["RUNS"]) if "RUNS" in os.environ else 1):
+                with contextlib.ExitStack() as once:
+                    run(way, [*argv, str(number)], track, report, once)
+            status = run(
+                way, [*argv, os.environ["RUNS"]] if "RUNS" in os.environ else argv, track, report, stack
+            )
         except DevTraceError as error:
             report.write(error=error.code, message=error.message, errno=error.context["errno"])
             return 1
@@ -89,7 +96,11 @@ def run(way: str, argv: list[str], track: OutputTrack, report: Report, stack: co
     )
     stack.callback(child.close)
     report.write(pid=os.getpid(), child=child.pid, watchdog=watchdog.pid, terminal=outer.choice.chosen)
-    return pump(child, outer, track, watchdog=watchdog)
+    return pump(child, outer, track, watchdog=watchdog, on_idle=fail if "BUG" in os.environ else None)
+
+
+def fail() -> float | None:
+    raise RuntimeError("a bug of ours")
 
 
 if __name__ == "__main__":

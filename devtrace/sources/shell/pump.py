@@ -7,6 +7,7 @@ Not here: starting the child (spawn.py), cutting its output at commands (output.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import select
@@ -29,10 +30,11 @@ from devtrace.sources.shell.modes import closing, opening
 from devtrace.sources.shell.output import HOLD_US, OutputTrack
 from devtrace.sources.shell.signals import ENDING, Signals, kill
 from devtrace.sources.shell.spawn import Child, PlainChild
-from devtrace.sources.shell.terminal import COOKED, RAW, OuterTerminal
+from devtrace.sources.shell.terminal import COOKED, RAW, Attributes, OuterTerminal
 from devtrace.sources.shell.watchdog import Watchdog
 
 _GRACE_S = 2.0  # between SIGHUP and SIGKILL, when the host was told to end
+_NUDGE_S = 0.25
 _FOLLOW_MS = 100  # how often the terminal inside is asked whether it wants the keyboard
 _REOPENED_MS = 100  # how often a terminal inside that everybody closed is looked at again
 _READABLE = select.POLLIN | select.POLLHUP | select.POLLERR
@@ -59,7 +61,13 @@ def pump(
     nothing has moved for a moment; it returns after how many seconds to call it again, or None for never.
     Only in the main thread, since signals are taken in.
     """
-    with Signals((*ENDING, signal.SIGTSTP)) as signals:
+
+    def take_back() -> None:
+        if outer.state == RAW:
+            with contextlib.suppress(termios.error):  # it is gone, which reading will tell
+                outer.raw()
+
+    with Signals((*ENDING, signal.SIGTSTP), take_back) as signals:
         return _Pump(child, outer, track, signals, watchdog, on_idle).run()
 
 
@@ -109,6 +117,7 @@ class _Pump:
         self._status: int | None = None
         self._ended_by = 0
         self._kill_at = 0.0
+        self._nudge_at = 0.0
         self._release_at = 0.0
         self._is_closed_inside = False  # nobody has the terminal inside open just now
 
@@ -128,6 +137,8 @@ class _Pump:
     def _step(self) -> None:
         self._aim()
         ready = self._poller.wait(self._timeout_ms())
+        if (self._signals.fd, select.POLLIN) in ready:
+            self._heed_signals()  # first, so that a new size is known before what is typed after it
         for fd, event in ready:
             if fd == self._child.fd:
                 if event & select.POLLOUT:
@@ -139,8 +150,6 @@ class _Pump:
                     self._screen.flush()
                 if event & _READABLE:
                     self._read_keyboard()
-            else:
-                self._heed_signals()
         if not ready:
             self._idle.quiet()
         self._look_around()
@@ -167,7 +176,7 @@ class _Pump:
         if self._release_at:
             waits.append(ms_until(self._release_at))
         if self._kill_at:
-            waits.append(ms_until(self._kill_at))
+            waits.append(_NUDGE_S * 1000)
         if self._outer.follows:
             waits.append(_FOLLOW_MS)
         if self._is_closed_inside:
@@ -179,13 +188,13 @@ class _Pump:
         if self._release_at and time.monotonic() >= self._release_at:
             self._release_at = 0.0
             self._show(self._track.release())
-        if self._kill_at and time.monotonic() >= self._kill_at:
-            self._kill_inside(signal.SIGKILL)
-            self._kill_at = 0.0
+        if self._kill_at:
+            self._insist()
         if self._is_closed_inside:
             self._read_child()
-        if self._outer.follows:
-            self._follow()
+        if self._outer.follows and not self._screen.is_lost:
+            with contextlib.suppress(termios.error):  # one of the two is gone, which reading will tell
+                self._follow()
         if self._screen.is_lost and not self._ended_by:
             self._end(signal.SIGHUP)
 
@@ -225,6 +234,9 @@ class _Pump:
 
     def _note_modes(self, modes: int) -> None:
         self._modes = modes
+        self._tell_watchdog(modes)
+
+    def _tell_watchdog(self, modes: int) -> None:
         if self._watchdog is not None:
             self._watchdog.saw(modes)
 
@@ -278,21 +290,21 @@ class _Pump:
             return
         was_raw = self._outer.state == RAW
         self._screen.write(closing(self._modes))
-        self._outer.cooked()
-        if self._watchdog is not None:
-            self._watchdog.saw(0)
-        self._signals.stop()
-        if was_raw:
-            self._outer.raw()
-        if self._watchdog is not None:
-            self._watchdog.saw(self._modes)
+        self._tell_watchdog(0)
+        try:
+            self._outer.cooked()
+            self._signals.stop()
+            if was_raw:
+                self._outer.raw()
+        except termios.error:  # it went away meanwhile
+            self._screen.lose()
+        self._tell_watchdog(self._modes)
         self._screen.write(opening(self._modes))
         self._redraw()
 
     def _resume(self) -> None:
         """Somebody stopped us and the outer shell changed the terminal meanwhile."""
         if self._outer.state == RAW and not self._screen.is_lost:
-            self._outer.raw()
             self._redraw()
 
     def _redraw(self) -> None:
@@ -300,7 +312,7 @@ class _Pump:
         self._kill_in_front(signal.SIGWINCH)  # the size may be the same, and then the kernel sends none
 
     def _follow(self) -> None:
-        local = termios.tcgetattr(self._child.fd)[3]
+        local = self._attributes_inside()[3]
         wants_keys = not (local & termios.ICANON and local & termios.ECHO)
         if wants_keys and self._outer.state == COOKED:
             self._outer.raw()
@@ -310,7 +322,10 @@ class _Pump:
     def _type_signal(self, number: int) -> None:
         """Ctrl-C at a terminal that is not raw became a signal to us: type it into the terminal inside."""
         index = termios.VINTR if number == signal.SIGINT else termios.VQUIT
-        self._keys.write(termios.tcgetattr(self._child.fd)[6][index])
+        self._keys.write(self._attributes_inside()[6][index])
+
+    def _attributes_inside(self) -> Attributes:
+        return termios.tcgetattr(self._child.fd)
 
     def _end(self, number: int) -> None:
         """Hang up the child, as if its terminal were closed; the second time, do not wait for it."""
@@ -319,12 +334,23 @@ class _Pump:
             return
         self._ended_by = number
         self._kill_at = time.monotonic() + _GRACE_S
-        self._kill_inside(signal.SIGHUP)
-        self._kill_inside(signal.SIGCONT)
+        self._insist()
+
+    def _insist(self) -> None:
+        """Hang up, and again from time to time: bash loses a SIGHUP that comes while it draws its prompt."""
+        now = time.monotonic()
+        if now >= self._kill_at:
+            self._kill_at = 0.0
+            self._kill_inside(signal.SIGKILL)
+        elif now >= self._nudge_at:
+            self._nudge_at = now + _NUDGE_S
+            self._kill_inside(signal.SIGHUP)
+            self._kill_inside(signal.SIGCONT)
 
     def _kill_inside(self, number: int) -> None:
-        kill(self._child.pid, number)
-        self._kill_in_front(number)
+        if self._status is None:  # once it is reaped, its number may be another's
+            kill(self._child.pid, number)
+            self._kill_in_front(number)
 
     def _kill_in_front(self, number: int) -> None:
         try:

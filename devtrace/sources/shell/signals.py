@@ -16,12 +16,17 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
 
 class Signals:
-    """Signals as bytes in a pipe. What was ignored when we came stays ignored; all is put back at the end."""
+    """Signals as bytes in a pipe. What was ignored when we came stays ignored; all is put back at the end.
 
-    __slots__ = ("_before", "_numbers", "_wakeup_before", "_write_fd", "fd")
+    `on_continue` is called at SIGCONT before anything else happens, even before a system call is repeated
+    that the stop interrupted: only so does nothing go to a terminal that the outer shell has set up anew.
+    """
 
-    def __init__(self, numbers: tuple[signal.Signals, ...]):
+    __slots__ = ("_before", "_numbers", "_on_continue", "_wakeup_before", "_write_fd", "fd")
+
+    def __init__(self, numbers: tuple[signal.Signals, ...], on_continue: Callable[[], None] | None = None):
         self._numbers = numbers
+        self._on_continue = on_continue
         self._before: dict[int, signal.Handlers | Callable[[int, FrameType | None], object] | int | None] = {}
 
     def __enter__(self) -> Self:
@@ -43,7 +48,7 @@ class Signals:
 
     def take(self, number: int) -> None:
         """From now on the signal is a byte in the pipe."""
-        before = signal.signal(number, _noted)
+        before = signal.signal(number, self._noted)
         self._before.setdefault(number, before)
 
     def read(self) -> bytes:
@@ -53,6 +58,10 @@ class Signals:
         except BlockingIOError:
             return b""
 
+    def _noted(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGCONT and self._on_continue is not None:
+            self._on_continue()
+
     def stop(self) -> None:
         """Stop as by Ctrl-Z; returns when continued, or at once where nobody could continue us."""
         if signal.SIGTSTP not in self._before:
@@ -60,10 +69,6 @@ class Signals:
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         signal.raise_signal(signal.SIGTSTP)
         self.take(signal.SIGTSTP)
-
-
-def _noted(number: int, frame: FrameType | None) -> None:
-    """The byte in the wakeup pipe is all we need."""
 
 
 def kill(pid: int, number: int) -> None:
