@@ -71,7 +71,7 @@ class Event:
     started_us: int
     ended_us: int | None = None  # None: still running, or the end was never seen
     status: str  # one of STATUSES
-    source: str  # interactive, bash_env, zshenv, host, cli: which channel told us
+    source: str  # interactive, bash_env, zshenv, fifo, host, cli: which channel told us
     exit_source: str | None = (
         None  # shell, next_prompt, waitpid, pidfd, unknown; None: not a thing that exits
     )

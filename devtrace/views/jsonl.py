@@ -28,7 +28,7 @@ _EVENT = {
     "title": "one line or more: the headline",
     "cwd": "the directory it happened in",
     "exit_code": "as the shell says it: 128+n for signal n; null: not known, or not a thing that exits",
-    "source": "which channel told us: `interactive`, `bash_env`, `zshenv`, `host`, `cli`",
+    "source": "which channel told us: `interactive`, `bash_env`, `zshenv`, `fifo`, `host`, `cli`",
     "exit_source": "who told us the end: `shell`, `next_prompt`, `waitpid`, `pidfd`, `unknown`",
     "trusted": "2: carried the session's nonce; 1: from the session's process tree; 0: neither",
     "data": "an object of the kind's own fields; `<field>_b64` holds the true bytes of a text that was not"

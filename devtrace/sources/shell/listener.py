@@ -12,17 +12,25 @@ import select
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterator
+from typing import NamedTuple, Protocol
 
 from devtrace.events import Event
-from devtrace.sources.shell.fifo import Assembler, Cmd, Exit
+from devtrace.sources.shell.fifo import Assembler, Cmd, Exit, Record
 from devtrace.sources.shell.nested import Watch
 from devtrace.sources.shell.output import Captured
 from devtrace.sources.shell.pairing import Pairing, Settings
 
 _TICK_MS = 20  # while an end waits for its output or its process
 _IDLE_MS = 200  # else; the sink takes in what others spooled
+_QUEUE_LIMIT = 64 << 20  # bytes that may wait; what comes then is dropped and counted, never waited for
+_MOST_FAILURES = 100  # of our own, in one session; then nothing more is recorded
+
+
+class Dropped(NamedTuple):
+    """So many bytes from the FIFO were not kept."""
+
+    size: int
 
 
 class Sink(Protocol):
@@ -47,6 +55,7 @@ class Listener:
     `open_sink()` runs on the thread, after the shell has been started: it may import and open slowly.
     `on_hello()` runs once the traced shell has read its start-up files; `on_told(letter, span)` when the FIFO
     tells of a command's begin (C) or end (D), in case the mark in the terminal is missing.
+    `failure` is the last bug of ours that was met; it costs what was being looked at, and a `gap` says so.
     """
 
     def __init__(
@@ -63,7 +72,10 @@ class Listener:
         self._open_sink = open_sink
         self._on_hello = on_hello
         self._on_told = on_told
-        self._queue: deque[tuple[int, bytes | Captured]] = deque()
+        self.failure: Exception | None = None
+        self._failures = 0
+        self._queue: deque[tuple[int, bytes | Captured | Dropped]] = deque()
+        self._heard = self._cut = self._taken = 0  # bytes so far; each is counted by one thread only
         self._end: tuple[int, int | None] | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -85,11 +97,17 @@ class Listener:
 
     def heard(self, data: bytes) -> None:
         """Bytes from the FIFO."""
+        if self._is_full(len(data)):
+            return self._put(Dropped(len(data)))
+        self._heard += len(data)
         self._watch.greet(data)
-        self._put(data)
+        return self._put(data)
 
     def cut(self, captured: Captured) -> None:
         """The output of a command."""
+        if self._is_full(len(captured.data)):
+            captured = captured._replace(data=b"", timing=[], head=0, tail=0, truncated=True)
+        self._cut += len(captured.data)
         self._put(captured)
 
     def ended(self, exit_code: int | None) -> None:
@@ -97,7 +115,10 @@ class Listener:
         self._end = (_now_us(), exit_code)
         self._wake()
 
-    def _put(self, item: bytes | Captured) -> None:
+    def _is_full(self, more: int) -> bool:
+        return self._heard + self._cut - self._taken + more > _QUEUE_LIMIT
+
+    def _put(self, item: bytes | Captured | Dropped) -> None:
         self._queue.append((_now_us(), item))
         self._wake()
 
@@ -106,44 +127,41 @@ class Listener:
             os.write(self._wake_write, b"x")
 
     def _run(self) -> None:
-        sink = self._open_sink()
+        try:
+            self._record(self._open_sink())
+        except Exception as error:  # the shell goes on, and nothing of ours is printed into it
+            self.failure = error
+            while self._end is None:
+                self._poll([], None)
+                self._queue.clear()
+
+    def _record(self, sink: Sink) -> None:
         pairing = Pairing(self._settings, sink.emit, self._watch.meet)
-        assembler = Assembler()
+        assembler = Assembler(self._settings.nonce)
         greeted = False
         while True:
             end = self._end  # read before the queue: what came before the end is in it
-            dead = self._poll(_TICK_MS if pairing.waits() else _IDLE_MS, end is not None)
-            worked = self._take(assembler, pairing)
-            for fd in dead:
-                shell, exit_code = self._watch.take(fd)
-                pairing.process_gone(shell, _now_us(), exit_code)
-            pairing.tick(_now_us())
-            sink.flush()
-            if pairing.first_hello is not None and not greeted:
-                greeted = True
-                self._on_hello()
+            patience_ms = _TICK_MS if pairing.waits() else _IDLE_MS
+            dead = self._poll(self._watch.fds(), 0 if end is not None or self._queue else patience_ms)
+            with self._surviving(pairing):
+                worked = self._take(assembler, pairing)
+                for fd in dead:
+                    shell, exit_code = self._watch.take(fd)
+                    pairing.process_gone(shell, _now_us(), exit_code)
+                pairing.tick(_now_us())
+                sink.flush()
+                if pairing.first_hello is not None and not greeted:
+                    greeted = True
+                    self._on_hello()
+                if not worked and not dead and end is None:
+                    sink.idle()
             if end is not None and not self._queue:
                 break
-            if not worked and not dead:
-                sink.idle()
         for record in assembler.close():
             pairing.record(record, end[0])
         pairing.close(*end)
         sink.flush()
         sink.close(*end, pairing.warnings)
-
-    def _poll(self, timeout_ms: int, ending: bool) -> list[int]:
-        """Wait for anything to do; returns the pidfds whose process has ended."""
-        poll = select.poll()
-        poll.register(self._wake_read, select.POLLIN)
-        for fd in self._watch.fds():
-            poll.register(fd, select.POLLIN)
-        ready = [fd for fd, _ in poll.poll(0 if ending or self._queue else timeout_ms)]
-        if self._wake_read in ready:
-            with contextlib.suppress(BlockingIOError):
-                os.read(self._wake_read, 65536)
-            ready.remove(self._wake_read)
-        return ready
 
     def _take(self, assembler: Assembler, pairing: Pairing) -> bool:
         """Feed what is queued now, and no more, so that it is flushed soon."""
@@ -151,13 +169,46 @@ class Listener:
         for _ in range(count):
             at_us, item = self._queue.popleft()
             if isinstance(item, bytes):
+                self._taken += len(item)
                 for record in assembler.feed(item):
-                    if isinstance(record, Cmd | Exit) and record.nonce == self._settings.nonce:
-                        self._on_told("C" if isinstance(record, Cmd) else "D", record.span)
-                    pairing.record(record, at_us)
+                    with self._surviving(pairing):
+                        self._tell(record)
+                        pairing.record(record, at_us)
+            elif isinstance(item, Dropped):
+                assembler.skip(item.size)
             else:
+                self._taken += len(item.data)
                 pairing.output(item, at_us)
         return count > 0
+
+    def _tell(self, record: Record) -> None:
+        if isinstance(record, Cmd | Exit) and record.nonce == self._settings.nonce:
+            self._on_told("C" if isinstance(record, Cmd) else "D", record.span)
+
+    @contextlib.contextmanager
+    def _surviving(self, pairing: Pairing) -> Iterator[None]:
+        """A bug of ours costs what was looked at, and no more, as long as there are few of them."""
+        try:
+            yield
+        except Exception as error:
+            self._failures += 1
+            if self._failures > _MOST_FAILURES:
+                raise
+            self.failure = error
+            pairing.lost("recorder_failure", _now_us())
+
+    def _poll(self, fds: list[int], timeout_ms: int | None) -> list[int]:
+        """Wait until woken up, or for the first of these; returns which of them are ready."""
+        poll = select.poll()
+        poll.register(self._wake_read, select.POLLIN)
+        for fd in fds:
+            poll.register(fd, select.POLLIN)
+        ready = [fd for fd, _ in poll.poll(timeout_ms)]
+        if self._wake_read in ready:
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake_read, 65536)
+            ready.remove(self._wake_read)
+        return ready
 
 
 def _now_us() -> int:

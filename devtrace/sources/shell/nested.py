@@ -11,18 +11,23 @@ import contextlib
 import fcntl
 import os
 import struct
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from devtrace.choices import Choice
 from devtrace.sources.shell.fifo import Assembler, Hello
-from devtrace.sources.shell.pairing import Meeting
+from devtrace.sources.shell.shells import Meeting
 
 _PROC = Path("/proc")
 # struct pidfd_info, version 0: mask, cgroupid, pid, tgid, ppid, 8 ids, exit_code (linux/pidfd.h, Linux 6.15).
 _INFO = struct.Struct("=QQIII8Ii")
 _INFO_EXIT = 1 << 3
 _MEETINGS_KEPT = 4096  # shells greeted and not yet met; more are looked at later
+_MOST_WATCHED = 256  # a descriptor each
+_NEAR = 1024  # a process id given out so shortly ago was given out in our own PID namespace
+_SHARE_OF_TIME = 20  # one part in so many may be spent on looking through all processes
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
 
 
@@ -44,18 +49,31 @@ def read_process(pid: int) -> Process | None:
     return Process(pid, int(fields[1]), int(fields[19]))
 
 
-def find_process(pid: int, starttime: int | None) -> Process | None:
-    """The process that calls itself `pid`, if need be in another PID namespace (proc(5): NSpid)."""
-    process = read_process(pid)
-    if process is not None and starttime in (None, process.starttime):
-        return process
-    if starttime is None:
-        return None
-    for entry in _PROC.glob("[0-9]*"):
-        process = read_process(int(entry.name))
-        if process is not None and process.starttime == starttime and _namespace_pid(process.pid) == pid:
+def find_elsewhere(pid: int, starttime: int) -> Process | None:
+    """The process that calls itself `pid` in another PID namespace (proc(5): NSpid)."""
+    for process in _all_processes():
+        if process.starttime == starttime and pid in _namespace_pids(process.pid):
             return process
     return None
+
+
+def proc_level() -> int:
+    """How many PID namespaces /proc stands above ours: 0, unless nobody mounted one for us."""
+    try:
+        own = int((_PROC / "self").readlink().name)
+    except (OSError, ValueError):
+        return 0
+    return 0 if own == os.getpid() else len(_namespace_pids(own)) - 1
+
+
+def pid_in_proc(child: int, level: int) -> int:
+    """The number by which a /proc that stands so many levels above us shows a child of ours."""
+    if level:
+        own = int((_PROC / "self").readlink().name)
+        for process in _all_processes():
+            if process.ppid == own and _namespace_pids(process.pid)[level : level + 1] == [child]:
+                return process.pid
+    return child
 
 
 def descends_from(process: Process | None, ancestor: int) -> bool:
@@ -69,19 +87,37 @@ def descends_from(process: Process | None, ancestor: int) -> bool:
     return False
 
 
-def _namespace_pid(pid: int) -> int | None:
-    with contextlib.suppress(OSError, ValueError, IndexError):
+def _all_processes() -> Iterator[Process]:
+    for entry in _PROC.glob("[0-9]*"):
+        process = read_process(int(entry.name))
+        if process is not None:
+            yield process
+
+
+def _namespace_pids(pid: int) -> list[int]:
+    """A process's numbers, from the namespace of /proc to its own; one where it is not in another."""
+    with contextlib.suppress(OSError, ValueError):
         for line in (_PROC / str(pid) / "status").read_text(errors="replace").splitlines():
             if line.startswith("NSpid:"):
-                return int(line.split()[-1])
-    return None
+                return [int(number) for number in line.split()[1:]]
+    return [pid]
+
+
+def _is_near(pid: int) -> bool:
+    """Whether the number is one of the last that were given out here (proc(5): loadavg)."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        last = int((_PROC / "loadavg").read_bytes().split()[-1])
+        return pid > _NEAR and 0 <= last - pid < _NEAR
+    return False
 
 
 class Watch:
     """Nested shells whose end we wait for: a pidfd each (Linux 5.3), told apart by the shell's own id."""
 
     def __init__(self, root: int):
-        self._root = root  # the traced shell: what descends from it is of this session
+        self._level = proc_level()
+        self._root = pid_in_proc(root, self._level)  # the traced shell: its descendants are of this session
+        self._look_around_at = 0.0
         self._shells: dict[int, tuple[str, int]] = {}  # pidfd -> (shell id, pid)
         self._met: dict[str, Meeting] = {}  # by shell id: what greet() found
 
@@ -99,23 +135,49 @@ class Watch:
         """
         if b"HELLO\t1\t-\t" not in data:
             return
-        for record in Assembler().feed(data):
-            if isinstance(record, Hello) and record.nonce is None and len(self._met) < _MEETINGS_KEPT:
-                self._met[record.shell] = self._look(record)
+        for line in data.split(b"\n"):
+            if line.startswith(b"HELLO\t1\t-\t"):
+                for record in Assembler().feed(line + b"\n"):
+                    if isinstance(record, Hello):
+                        self._greet(record)
 
     def meet(self, hello: Hello) -> Meeting:
         """What is known of a shell that said hello without the nonce; watched where that can be done."""
         return self._met.pop(hello.shell, None) or self._look(hello)
 
+    def _greet(self, hello: Hello) -> None:
+        if hello.shell not in self._met and len(self._met) < _MEETINGS_KEPT:
+            self._met[hello.shell] = self._look(hello)
+
     def _look(self, hello: Hello) -> Meeting:
-        process = find_process(hello.pid, hello.starttime)
-        if process is None:  # it lived for a millisecond, and its parent may still be there
+        if hello.starttime is None:  # it sees no /proc, so its number may be one of any namespace
+            return Meeting(0, is_watched=False, is_gone=False)
+        process = read_process(hello.pid)
+        if process is None or process.starttime != hello.starttime:
             parent = read_process(hello.ppid)
-            return Meeting(
-                1 if descends_from(parent, self._root) else 0, is_watched=False, is_gone=_PROC.is_dir()
-            )
-        trusted = 1 if descends_from(process, self._root) else 0
-        return Meeting(trusted, is_watched=self._watch(hello.shell, process), is_gone=False)
+            if _is_near(hello.pid) and descends_from(parent, self._root):
+                # It lived for a millisecond, as most do, and its parent is still there.
+                return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
+            if time.monotonic() < self._look_around_at:
+                return Meeting(0, is_watched=False, is_gone=False)
+            process = self._look_around(hello.pid, hello.starttime)
+        if process is None:
+            return Meeting(0, is_watched=False, is_gone=_PROC.is_dir())
+        return Meeting(
+            1 if descends_from(process, self._root) else 0,
+            is_watched=self._watch(hello.shell, process),
+            is_gone=False,
+            family=_family(read_process(process.ppid)),
+        )
+
+    def _look_around(self, pid: int, starttime: int) -> Process | None:
+        """Through all processes, which takes long on a large machine: then not again for a while."""
+        begun = time.monotonic()
+        try:
+            return find_elsewhere(pid, starttime)
+        finally:
+            now = time.monotonic()
+            self._look_around_at = now + (now - begun) * _SHARE_OF_TIME
 
     def fds(self) -> list[int]:
         """What to poll for reading: one becomes ready when its process has ended."""
@@ -136,17 +198,29 @@ class Watch:
         self._shells = {}
 
     def _watch(self, shell: str, process: Process) -> bool:
-        if not hasattr(os, "pidfd_open"):
+        if not hasattr(os, "pidfd_open") or len(self._shells) >= _MOST_WATCHED:
             return False
         try:
-            fd = os.pidfd_open(process.pid)
+            fd = os.pidfd_open(self._pid_here(process))
         except OSError:
             return False
-        if read_process(process.pid) != process:  # another process by now
+        now = read_process(process.pid)
+        if now is None or now.starttime != process.starttime:  # another process by now
             os.close(fd)
             return False
         self._shells[fd] = (shell, process.pid)
         return True
+
+    def _pid_here(self, process: Process) -> int:
+        """The number by which the kernel knows the process in our own namespace, which /proc may not show."""
+        if self._level == 0:
+            return process.pid
+        pids = _namespace_pids(process.pid)
+        return pids[self._level] if len(pids) > self._level else -1
+
+
+def _family(parent: Process | None) -> tuple[int, int] | None:
+    return None if parent is None else (parent.pid, parent.starttime)
 
 
 def _exit_code(fd: int, pid: int) -> int | None:

@@ -1,11 +1,16 @@
 """From records to events: which EXIT belongs to which CMD, and what is known when one of them is missing.
 
-Lives here: the state of every shell of a session, pairing, repair, folding, gaps. No thread, no clock, no
-file: records, captured output and deaths of processes come in, events go to `emit`.
-Not here: the protocol (fifo.py), who may be believed (nested.py), cutting the output (output.py).
+Lives here: pairing, repair, folding, gaps. No thread, no clock, no file: records, captured output and deaths
+of processes come in, events go to `emit`.
+Not here: the protocol (fifo.py), the state of a shell (shells.py), who may be believed (nested.py), cutting
+the output (output.py).
 
 A command of the traced prompt becomes an event when its EXIT and its output have both come. An EXIT that
 never came is repaired by the next CMD's `prev_exit`, by the shell's own end, or by the death of its process.
+
+Anybody in the session may write to the FIFO. So what comes without the nonce is kept apart in everything: it
+ends no command but its own shell's, takes no output, counts no gap but one a shell, and may not take the id
+that a believed command has or is going to have.
 """
 
 from __future__ import annotations
@@ -15,24 +20,22 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCommand
-from devtrace.ids import new_span_id
-from devtrace.sources.shell.fifo import FORMS, PROGRAM, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
+from devtrace.ids import SPAN_COUNT, SPAN_STEP, new_span_id
+from devtrace.sources.shell.fifo import FORMS, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
 from devtrace.sources.shell.output import Captured
 from devtrace.sources.shell.prompt import without_shells_own
+from devtrace.sources.shell.shells import Command, Meeting, Shell
 
 OUTPUT_PATIENCE_US = 2_000_000  # how long an ended command waits for its output to be cut
 DEATH_PATIENCE_US = (
     500_000  # how long an end waits for the process, which knows of signals, and the other way round
 )
-_OUTPUTS_KEPT = 64  # outputs that came before their command, or whose command is not recorded
-
-
-class Meeting(NamedTuple):
-    """What was found out about a shell that said hello without the nonce."""
-
-    trusted: int  # 1 in the session's process tree, 0 not
-    is_watched: bool  # its death will be told by process_gone()
-    is_gone: bool  # it had ended already
+_OUTPUTS_KEPT = 32 << 20  # bytes of outputs that came before their command, or whose command is not recorded
+_OUTPUT_OVERHEAD = 1 << 10  # what each of them counts besides its data
+_SHELLS_KEPT = 4_096  # shells without the nonce that are remembered
+_STRANGERS_KEPT = 10_000  # commands of shells whose parent process is not known; the rest is counted
+_RESERVED = 1 << 20  # how many of a shell's next span ids nobody else may take
+_BACKWARDS = pow(SPAN_STEP, -1, SPAN_COUNT)  # undoes one step of a shell's walk of span ids (ids.py)
 
 
 class Settings(NamedTuple):
@@ -47,63 +50,6 @@ class Settings(NamedTuple):
     wants_output: bool = True
 
 
-class _Command:
-    """A command in flight: what its CMD told, and the facts of its end as they come."""
-
-    __slots__ = (
-        "cmd",
-        "cwd_end",
-        "ended_us",
-        "exit_code",
-        "exit_source",
-        "gone",
-        "pipestatus",
-        "started_us",
-        "waiting_since",
-    )
-
-    def __init__(self, cmd: Cmd, started_us: int):
-        self.cmd = cmd
-        self.started_us = started_us
-        self.ended_us: int | None = None
-        self.exit_code: int | None = None
-        self.exit_source = "unknown"
-        self.cwd_end: str | None = None
-        self.pipestatus: list[int] | None = None
-        self.gone: tuple[int, int | None] | None = None  # (when, exit code) of the nested shell's process
-        self.waiting_since: int | None = None  # one fact of the end is here, another is awaited
-
-    def end(self, ended_us: int, exit_code: int | None, source: str) -> None:
-        """The first end counts."""
-        if self.ended_us is None:
-            self.ended_us, self.exit_code, self.exit_source = (
-                max(ended_us, self.started_us),
-                exit_code,
-                source,
-            )
-
-
-class _Shell:
-    """One shell of the session, by the id it gave itself and whether its nonce was right."""
-
-    __slots__ = ("hello", "inflight", "is_gone", "is_watched", "seq", "trusted")
-
-    def __init__(self, hello: Hello | None, meeting: Meeting):
-        self.hello = hello
-        self.trusted, self.is_watched, self.is_gone = meeting
-        self.seq = 0
-        self.inflight: dict[str, _Command] = {}  # by span; all but the newest have ended and wait
-
-    @property
-    def is_program(self) -> bool:
-        """No shell at all: the host started a program and tells of it itself."""
-        return self.hello is not None and self.hello.name == PROGRAM
-
-    @property
-    def is_nested(self) -> bool:
-        return self.hello is not None and self.hello.depth > 0
-
-
 class Pairing:
     """The session's shells and their commands in flight. Not thread-safe: one thread feeds it."""
 
@@ -111,10 +57,15 @@ class Pairing:
         self._settings = settings
         self._emit = emit
         self._meet = meet
-        self._shells: dict[tuple[str, bool], _Shell] = {}
+        self._shells: dict[tuple[str, bool], Shell] = {}
+        self._believed: list[Shell] = []  # those of them that carry the nonce
+        self._ids: set[int] = set()  # of all events so far
+        self._waiting: dict[str, Command] = {}  # by event id: one fact of the end is here, another is not
         self._outputs: dict[str, Captured] = {}
-        self._nested: dict[int, int] = {}  # commands so far, by parent process
-        self._folded: dict[int, Event] = {}  # what stands for the rest, by parent process
+        self._outputs_size = 0
+        self._gone: dict[str, tuple[int, int | None]] = {}  # shells that ended before they were heard of
+        self._nested: dict[tuple[int, int] | None, int] = {}  # commands so far, by parent process
+        self._folded: dict[tuple[int, int] | None, Event] = {}  # what stands for the rest
         self._gaps: dict[str, tuple[int, int, int]] = {}  # reason -> (count, first_us, last_us)
         self.warnings: list[str] = []
         self.first_hello: Hello | None = None
@@ -124,14 +75,14 @@ class Pairing:
     def record(self, record: Record, now_us: int) -> None:
         """Take one record, read at `now_us`."""
         if isinstance(record, Damaged):
-            return self._gap("damaged_record", now_us)
-        shell = self._shell(record)
+            return self.lost("damaged_record", now_us)
+        shell = self._shell(record, now_us)
         if isinstance(record, Warn):
             if shell.trusted == 2 and record.word not in self.warnings:
                 self.warnings.append(record.word)
         elif not isinstance(record, Hello):
-            if record.seq > shell.seq + 1:
-                self._gap("lost_records", now_us, record.seq - shell.seq - 1)
+            if record.seq > shell.seq + 1 and shell.trusted:
+                self.lost("lost_records", now_us, record.seq - shell.seq - 1 if shell.trusted == 2 else 1)
             shell.seq = max(shell.seq, record.seq)
             if isinstance(record, Cmd):
                 self._cmd(shell, record, now_us)
@@ -141,31 +92,46 @@ class Pairing:
 
     def output(self, captured: Captured, now_us: int) -> None:
         """Take the output that was cut for a span, before or after its EXIT."""
+        self._forget_output(captured.span)
         self._outputs[captured.span] = captured
-        while len(self._outputs) > _OUTPUTS_KEPT:
-            del self._outputs[next(iter(self._outputs))]
-        for shell in self._shells.values():
-            if captured.span in shell.inflight:
-                self._settle(shell, shell.inflight[captured.span], now_us)
+        self._outputs_size += _OUTPUT_OVERHEAD + len(captured.data)
+        while self._outputs_size > _OUTPUTS_KEPT:
+            self._forget_output(next(iter(self._outputs)))
+        for shell in self._believed:
+            if not shell.is_nested and captured.span in shell.inflight:
+                self._settle(shell.inflight[captured.span], now_us)
+                return
 
     def process_gone(self, shell_id: str, now_us: int, exit_code: int | None) -> None:
-        """A watched shell's process has ended; `exit_code` where the kernel told it, None where not."""
+        """A watched shell's process has ended; `exit_code` where the kernel told it, None where not.
+
+        It may be known before what the shell had written: then it waits for that.
+        """
         shell = self._shells.get((shell_id, False))
-        for command in list(shell.inflight.values()) if shell else []:
-            command.gone = (now_us, exit_code)
-            self._settle(shell, command, now_us)  # type: ignore[arg-type]  # there is a command, so a shell
+        if shell is None:
+            if len(self._gone) < _SHELLS_KEPT:
+                self._gone[shell_id] = (now_us, exit_code)
+            return
+        shell.gone = (now_us, exit_code)
+        for command in list(shell.inflight.values()):
+            command.gone = shell.gone
+            self._settle(command, now_us)
 
     def waits(self) -> bool:
         """Whether tick() is wanted: one fact of an end is here and another is awaited."""
-        return any(c.waiting_since is not None for s in self._shells.values() for c in s.inflight.values())
+        return bool(self._waiting)
 
     def tick(self, now_us: int) -> None:
-        """Stop waiting where patience has run out."""
-        for shell in self._shells.values():
-            patience = DEATH_PATIENCE_US if shell.is_nested else OUTPUT_PATIENCE_US
-            for command in list(shell.inflight.values()):
-                if command.waiting_since is not None and now_us - command.waiting_since > patience:
-                    self._finish(shell, command)
+        """Stop waiting where patience has run out, or the clock was set back."""
+        for command in list(self._waiting.values()):
+            patience = DEATH_PATIENCE_US if command.shell.is_nested else OUTPUT_PATIENCE_US
+            if command.waiting_since is not None and not 0 <= now_us - command.waiting_since <= patience:
+                self._finish(command)
+
+    def lost(self, reason: str, now_us: int, count: int = 1) -> None:
+        """Something could not be observed; said by one `gap` a reason when the session ends."""
+        so_far, first_us, _ = self._gaps.get(reason, (0, now_us, now_us))
+        self._gaps[reason] = (so_far + count, first_us, now_us)
 
     def close(self, now_us: int, exit_code: int | None) -> None:
         """The session ends: the traced shell's last command gets `exit_code`, the rest what is known."""
@@ -173,18 +139,18 @@ class Pairing:
             for command in list(shell.inflight.values()):
                 if shell.trusted == 2:
                     command.end(now_us, exit_code, "waitpid")
-                self._finish(shell, command)
+                self._finish(command)
         for parent in list(self._folded):
             self._emit(self._folded.pop(parent))
         if self.first_hello is None:
-            self._gap("no_hooks", now_us)
+            self.lost("no_hooks", now_us)
         for reason, (count, first_us, last_us) in self._gaps.items():
             self._emit(self._gap_event(reason, count, first_us, last_us))
         self._gaps = {}
 
     # --- records --------------------------------------------------------------------------------------------
 
-    def _shell(self, record: Hello | Cmd | Exit | Bye | Warn) -> _Shell:
+    def _shell(self, record: Hello | Cmd | Exit | Bye | Warn, now_us: int) -> Shell:
         """The shell of a record. One that claims a wrong nonce is another shell, and is believed nothing."""
         believed = record.nonce == self._settings.nonce
         shell = self._shells.get((record.shell, believed))
@@ -193,29 +159,68 @@ class Pairing:
             meeting = Meeting(2 if believed else 0, is_watched=False, is_gone=False)
             if hello is not None and hello.nonce is None:
                 meeting = self._meet(hello)
-            shell = self._shells[record.shell, believed] = _Shell(hello, meeting)
-            if believed and hello is not None and self.first_hello is None:
-                self.first_hello = hello
+            shell = self._shells[record.shell, believed] = Shell(hello, meeting, now_us)
+            if not believed:
+                shell.gone = self._gone.pop(record.shell, shell.gone)
+                self._forget_shell()
+            else:
+                self._believed.append(shell)
+                self.first_hello = self.first_hello or hello
         return shell
 
-    def _cmd(self, shell: _Shell, cmd: Cmd, now_us: int) -> None:
+    def _forget_shell(self) -> None:
+        """The oldest of those that have nothing in flight, when there are too many."""
+        if len(self._shells) <= _SHELLS_KEPT:
+            return
+        newest = next(reversed(self._shells))
+        for key, shell in self._shells.items():
+            if not key[1] and not shell.inflight and key != newest:
+                del self._shells[key]
+                return
+
+    def _forget_output(self, span: str) -> Captured | None:
+        captured = self._outputs.pop(span, None)
+        if captured is not None:
+            self._outputs_size -= _OUTPUT_OVERHEAD + len(captured.data)
+        return captured
+
+    def _id(self, shell: Shell, span: str) -> str:
+        """The event's id: the span that the shell gave it, unless that is or will be another event's."""
+        number = int(span, 16)
+        if number in self._ids or (shell.trusted < 2 and self._is_reserved(span)):
+            span = new_span_id()
+            number = int(span, 16)
+        self._ids.add(number)
+        return span
+
+    def _is_reserved(self, span: str) -> bool:
+        """Whether a shell at the traced prompt will soon come by this span on its walk (ids.py)."""
+        if not span.isdigit():
+            return False
+        walks = [shell.walk for shell in self._believed if shell.walk]
+        return any((int(span) - walk) * _BACKWARDS % SPAN_COUNT < _RESERVED for walk in walks)
+
+    def _cmd(self, shell: Shell, cmd: Cmd, now_us: int) -> None:
         started_us = now_us if cmd.start_us is None else cmd.start_us
         for earlier in list(shell.inflight.values()):
             if earlier.ended_us is None:
                 earlier.end(started_us, cmd.prev_exit, "next_prompt")
-                self._settle(shell, earlier, now_us)
+                self._settle(earlier, now_us)
         if self._settings.private == "skip" and FORMS[cmd.form][0] == "private":
             return
-        command = _Command(cmd, started_us)
-        if shell.is_nested and self._is_folded(shell, command):
+        if shell.is_nested and self._is_folded(shell, cmd, started_us):
             return
+        if cmd.span in shell.inflight:  # the shell says the same span twice: the first one waits no longer
+            self._finish(shell.inflight[cmd.span])
+        command = Command(shell, cmd, self._id(shell, cmd.span), started_us)
         shell.inflight[cmd.span] = command
-        self._emit(self._event(shell, command, "running"))
-        if shell.is_gone:
-            command.gone = (now_us, None)
-            command.waiting_since = now_us
+        shell.walk = int(cmd.span) if cmd.span.isdigit() else 0
+        self._emit(self._event(command, "running"))
+        if shell.gone is not None:
+            command.gone = shell.gone
+            self._settle(command, now_us)
 
-    def _ended(self, shell: _Shell, record: Exit | Bye, now_us: int) -> None:
+    def _ended(self, shell: Shell, record: Exit | Bye, now_us: int) -> None:
         """An EXIT ends its span, a BYE whatever runs; without a start it is of a skipped or folded one."""
         if isinstance(record, Bye):
             commands = [command for command in shell.inflight.values() if command.ended_us is None]
@@ -226,26 +231,27 @@ class Pairing:
                 command.cwd_end, command.pipestatus = record.cwd, record.pipestatus
             ended_us = record.end_us if isinstance(record, Exit) and record.end_us is not None else now_us
             command.end(ended_us, record.exit, "shell")
-            self._settle(shell, command, now_us)
+            self._settle(command, now_us)
 
-    def _settle(self, shell: _Shell, command: _Command, now_us: int) -> None:
+    def _settle(self, command: Command, now_us: int) -> None:
         """Finish the command when no fact of its end is awaited any more, else note since when one is."""
+        shell = command.shell
         if shell.is_nested:
             awaits = shell.is_watched and command.gone is None
         else:
-            awaits = (
-                self._settings.wants_output and shell.trusted == 2 and command.cmd.span not in self._outputs
-            )
+            awaits = self._settings.wants_output and command.cmd.span not in self._outputs
         if command.ended_us is not None and not awaits:
-            self._finish(shell, command)
+            self._finish(command)
         elif command.waiting_since is None and (command.ended_us is not None or command.gone is not None):
             command.waiting_since = now_us
+            self._waiting[command.id] = command
 
     # --- out ------------------------------------------------------------------------------------------------
 
-    def _finish(self, shell: _Shell, command: _Command) -> None:
+    def _finish(self, command: Command) -> None:
         """Emit the event of a command, with what is known of its end."""
-        del shell.inflight[command.cmd.span]
+        del command.shell.inflight[command.cmd.span]
+        self._waiting.pop(command.id, None)
         if command.gone is not None:
             gone_us, code = command.gone
             if command.ended_us is None:
@@ -258,13 +264,13 @@ class Pairing:
             status = "unknown"
         else:
             status = "ok" if command.exit_code == 0 else "failed"
-        self._emit(self._event(shell, command, status))
+        self._emit(self._event(command, status))
 
-    def _event(self, shell: _Shell, command: _Command, status: str) -> Event:
-        cmd = command.cmd
+    def _event(self, command: Command, status: str) -> Event:
+        shell, cmd = command.shell, command.cmd
         form, reason = FORMS[cmd.form]
         text = cmd.command if reason is None else None
-        captured = None if status == "running" else self._outputs.pop(cmd.span, None)
+        captured = None if status == "running" or shell.is_nested else self._forget_output(cmd.span)
         if form == "private":  # what it printed is as private as what it was
             captured = None
         elif captured is not None and shell.hello is not None:
@@ -275,7 +281,7 @@ class Pairing:
             blobs[TIMING_BLOB] = json.dumps(captured.timing, separators=(",", ":")).encode()
         return Event(
             session=self._settings.session,
-            id=cmd.span,
+            id=command.id,
             parent=cmd.parent,
             actor=self._settings.nested_actor if shell.is_nested else self._settings.actor,
             started_us=command.started_us,
@@ -304,21 +310,21 @@ class Pairing:
 
     # --- folding and gaps -----------------------------------------------------------------------------------
 
-    def _is_folded(self, shell: _Shell, command: _Command) -> bool:
+    def _is_folded(self, shell: Shell, cmd: Cmd, started_us: int) -> bool:
         """Whether the limit of this parent process is reached, so that one event stands for the rest."""
-        parent = shell.hello.ppid if shell.hello else 0
-        count = self._nested[parent] = self._nested.get(parent, 0) + 1
-        rest = count - self._settings.nested_limit
+        family = shell.family
+        count = self._nested[family] = self._nested.get(family, 0) + 1
+        rest = count - (self._settings.nested_limit if family else _STRANGERS_KEPT)
         if rest <= 0:
             return False
-        first = self._folded.get(parent)
-        self._folded[parent] = Event(
+        first = self._folded.get(family)
+        self._folded[family] = Event(
             session=self._settings.session,
             id=first.id if first else new_span_id(),
-            parent=first.parent if first else command.cmd.parent,
+            parent=first.parent if first else cmd.parent,
             actor=self._settings.nested_actor,
-            started_us=first.started_us if first else command.started_us,
-            ended_us=command.started_us,
+            started_us=first.started_us if first else started_us,
+            ended_us=max(first.started_us if first else started_us, started_us),
             status="unknown",
             source=_source(shell),
             exit_source="unknown",
@@ -327,17 +333,13 @@ class Pairing:
                 command=None,
                 text_form="unknown",
                 reason="folded",
-                cwd=command.cmd.cwd,
+                cwd=cmd.cwd,
                 interactive=False,
                 depth=1,
                 folded=rest,
             ),
         )
         return True
-
-    def _gap(self, reason: str, now_us: int, count: int = 1) -> None:
-        so_far, first_us, _ = self._gaps.get(reason, (0, now_us, now_us))
-        self._gaps[reason] = (so_far + count, first_us, now_us)
 
     def _gap_event(self, reason: str, count: int, first_us: int, last_us: int) -> Event:
         return Event(
@@ -353,12 +355,14 @@ class Pairing:
         )
 
 
-def _source(shell: _Shell) -> str:
+def _source(shell: Shell) -> str:
     if shell.is_program:
         return "host"
     if not shell.is_nested:
         return "interactive"
-    return "zshenv" if shell.hello is not None and shell.hello.name == "zsh" else "bash_env"
+    if shell.hello is None:
+        return "fifo"
+    return "zshenv" if shell.hello.name == "zsh" else "bash_env"
 
 
 def _valid(pipestatus: list[int] | None, text: str | None) -> list[int] | None:

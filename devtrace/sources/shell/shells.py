@@ -1,0 +1,86 @@
+"""What is known of the session's shells and of their commands in flight.
+
+Lives here: the state, and what one fact alone makes of it.
+Not here: what several facts together mean (pairing.py).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from devtrace.sources.shell.fifo import PROGRAM, Cmd, Hello
+
+
+class Meeting(NamedTuple):
+    """What was found out about a shell that said hello without the nonce."""
+
+    trusted: int  # 1 in the session's process tree, 0 not
+    is_watched: bool  # its death will be told by process_gone()
+    is_gone: bool  # it had ended already
+    family: tuple[int, int] | None = None  # its parent, by our /proc's pid and start time; None: not found
+
+
+class Command:
+    """A command in flight: what its CMD told, and the facts of its end as they come."""
+
+    __slots__ = (
+        "cmd",
+        "cwd_end",
+        "ended_us",
+        "exit_code",
+        "exit_source",
+        "gone",
+        "id",
+        "pipestatus",
+        "shell",
+        "started_us",
+        "waiting_since",
+    )
+
+    def __init__(self, shell: Shell, cmd: Cmd, event_id: str, started_us: int):
+        self.shell = shell
+        self.cmd = cmd
+        self.id = event_id  # its span, unless somebody had that one already
+        self.started_us = started_us
+        self.ended_us: int | None = None
+        self.exit_code: int | None = None
+        self.exit_source = "unknown"
+        self.cwd_end: str | None = None
+        self.pipestatus: list[int] | None = None
+        self.gone: tuple[int, int | None] | None = None  # (when, exit code) of the nested shell's process
+        self.waiting_since: int | None = None  # one fact of the end is here, another is awaited
+
+    def end(self, ended_us: int, exit_code: int | None, source: str) -> None:
+        """The first end counts."""
+        if self.ended_us is None:
+            self.ended_us, self.exit_code, self.exit_source = (
+                max(ended_us, self.started_us),
+                exit_code,
+                source,
+            )
+
+
+class Shell:
+    """One shell of the session, by the id it gave itself and whether its nonce was right."""
+
+    __slots__ = ("family", "gone", "hello", "inflight", "is_watched", "seq", "trusted", "walk")
+
+    def __init__(self, hello: Hello | None, meeting: Meeting, now_us: int):
+        self.hello = hello
+        self.trusted = meeting.trusted
+        self.is_watched = meeting.is_watched
+        self.family = meeting.family
+        self.gone: tuple[int, int | None] | None = (now_us, None) if meeting.is_gone else None
+        self.seq = 0
+        self.walk = 0  # the last span of a walk that others can foresee
+        self.inflight: dict[str, Command] = {}  # by span; all but the newest have ended and wait
+
+    @property
+    def is_program(self) -> bool:
+        """No shell at all: the host started a program and tells of it itself."""
+        return self.trusted == 2 and self.hello is not None and self.hello.name == PROGRAM
+
+    @property
+    def is_nested(self) -> bool:
+        """Not the shell at the traced prompt, whatever it says of itself without the nonce."""
+        return self.trusted < 2 or (self.hello is not None and self.hello.depth > 0)
