@@ -27,11 +27,12 @@ _FISH_BEGINS = re.compile(
 
 def without_shells_own(captured: Captured, shell: str) -> Captured:
     """The same without what that shell (bash, zsh, fish) added to it; the counts follow."""
+    start, end = captured.data[: captured.head], captured.data[captured.head :]
     if shell == "zsh":
-        found = _PROMPT_SP.search(captured.data[-_LONGEST:])
+        found = _PROMPT_SP.search((end if captured.truncated else start)[-_LONGEST:])
         return captured if found is None else _without_end(captured, len(found[0]))
     if shell == "fish":
-        found = _FISH_BEGINS.match(captured.data[:_LONGEST])
+        found = _FISH_BEGINS.match(start[:_LONGEST])
         return captured if found is None else _without_start(captured, len(found[0]))
     return captured
 
@@ -43,7 +44,7 @@ def _without_end(captured: Captured, size: int) -> Captured:
         timing=timing[::-1],
         seen=captured.seen - size,
         head=captured.head if captured.truncated else captured.head - size,
-        tail=max(0, captured.tail - size) if captured.truncated else captured.tail,
+        tail=captured.tail - size if captured.truncated else 0,
     )
 
 
@@ -52,7 +53,7 @@ def _without_start(captured: Captured, size: int) -> Captured:
         data=captured.data[size:],
         timing=_taken([list(step) for step in captured.timing], size),
         seen=captured.seen - size,
-        head=max(0, captured.head - size),
+        head=captured.head - size,
     )
 
 
