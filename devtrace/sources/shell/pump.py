@@ -216,10 +216,11 @@ class _Pump:
             self._is_closed_inside = True
         if not chunks:
             return False
-        self._show(self._track.feed(b"".join(chunks) if len(chunks) > 1 else chunks[0]))
+        shown = self._track.feed(b"".join(chunks) if len(chunks) > 1 else chunks[0])
         self._note_held()
         if self._track.modes != self._modes:
-            self._note_modes(self._track.modes)
+            self._note_modes(self._track.modes)  # the watchdog first: we may be killed in between
+        self._show(shown)
         return True
 
     def _show(self, data: bytes) -> None:
