@@ -81,12 +81,9 @@ def _platform(environ: Mapping[str, str]) -> Iterator[Finding]:
     if isinstance(base, Finding):
         yield base
         return
-    in_memory = workspace.is_memory(base)
-    yield Finding(
-        section, "runtime dir", str(base),
-        "on tmpfs" if in_memory else "on a disk: what bash writes for its hook reaches it for a moment",
-        OK if in_memory else NOTE,
-    )  # fmt: skip
+    yield Finding(section, "runtime dir", str(base))
+    place, scratch = hooks.scratch_place(base)
+    yield Finding(section, scratch.what, scratch.chosen, scratch.because, NOTE if place is None else OK)
     watch = nested.Watch.technique()
     yield Finding(section, watch.what, watch.chosen, watch.because)
 

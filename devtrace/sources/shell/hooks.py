@@ -287,23 +287,27 @@ def _fish_quote(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
-def _scratch(private: Path) -> tuple[str, Choice]:
-    """A file in memory for bash's history line: what was typed must not reach a disk unredacted."""
+def scratch_place(private: Path) -> tuple[Path | None, Choice]:
+    """Where bash's history line may pass through: in memory only, since what was typed must not reach a disk."""
+    what = "scratch file"
     if workspace.is_memory(private):
-        return str(private / "line"), Choice(
-            "scratch file", "in the runtime directory", because="it is a memory file system"
-        )
+        return private, Choice(what, "in the runtime directory", because="it is a memory file system")
     shared = Path("/dev/shm")  # noqa: S108 - a directory of our own is made in it, 0700
-    if shared.is_dir() and workspace.is_memory(shared):
-        folder = shared / f"devtrace-{private.name}"
-        try:
-            folder.mkdir(mode=0o700)
-        except OSError as error:
-            return "", Choice("scratch file", "none, one more fork", because=str(error))
-        return str(folder / "line"), Choice(
-            "scratch file", "in /dev/shm", because="the runtime directory is on a disk"
-        )
-    return "", Choice("scratch file", "none, one more fork", because="no memory file system was found")
+    if workspace.is_memory(shared) and os.access(shared, os.W_OK):
+        folder = scratch_directory(private)
+        return folder, Choice(what, "in /dev/shm", because="the runtime directory is on a disk")
+    return None, Choice(what, "none, one more fork", because="no memory file system was found")
+
+
+def _scratch(private: Path) -> tuple[str, Choice]:
+    folder, choice = scratch_place(private)
+    if folder is None:
+        return "", choice
+    try:
+        folder.mkdir(mode=0o700, exist_ok=folder == private)
+    except OSError as error:
+        return "", Choice(choice.what, "none, one more fork", because=str(error))
+    return str(folder / "line"), choice
 
 
 def scratch_directory(private: Path) -> Path:
