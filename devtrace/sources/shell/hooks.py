@@ -288,7 +288,7 @@ def _fish_quote(text: str) -> str:
 
 
 def scratch_place(private: Path) -> tuple[Path | None, Choice]:
-    """Where bash's history line may pass through: in memory only, since what was typed must not reach a disk."""
+    """Where bash's history line may pass through: in memory only, for it is not redacted yet."""
     what = "scratch file"
     if workspace.is_memory(private):
         return private, Choice(what, "in the runtime directory", because="it is a memory file system")
