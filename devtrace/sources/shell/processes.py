@@ -1,0 +1,111 @@
+"""The processes as /proc shows them: who is whose parent, also across PID namespaces.
+
+Lives here: `Processes`. Not here: what a shell's process has to do with its records (nested.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+_NEAR = 1024  # a process id given out so shortly ago was given out in our own PID namespace
+_DEEPEST = 1024  # generations
+
+
+class Process(NamedTuple):
+    """One line of /proc/PID/stat, as far as we need it."""
+
+    pid: int
+    ppid: int
+    starttime: int  # clock ticks since boot, the same in every PID namespace
+
+
+class Processes:
+    """What is to be read in /proc; nothing where there is none."""
+
+    def __init__(self, proc: Path = Path("/proc")):
+        self._proc = proc
+
+    def can_tell(self) -> bool:
+        """Whether there is a /proc, so that a process which is not in it is gone."""
+        return (self._proc / "self").is_symlink()
+
+    def read(self, pid: int) -> Process | None:
+        """The process of that number; None when it is gone."""
+        try:
+            stat = (self._proc / str(pid) / "stat").read_bytes()
+        except OSError:
+            return None
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        return Process(pid, int(fields[1]), int(fields[19]))
+
+    def find_elsewhere(self, pid: int, starttime: int) -> Process | None:
+        """The process that calls itself `pid` in another PID namespace (proc(5): NSpid)."""
+        for process in self._all():
+            if process.starttime == starttime and pid in self.pids(process.pid):
+                return process
+        return None
+
+    def descends_from(self, process: Process | None, ancestor: int) -> bool:
+        """Whether the chain of parents reaches `ancestor`."""
+        for _ in range(_DEEPEST):
+            if process is None or process.pid <= 1:
+                return False
+            if ancestor in (process.pid, process.ppid):
+                return True
+            process = self.read(process.ppid)
+        return False
+
+    def pids(self, pid: int) -> list[int]:
+        """A process's numbers, from the namespace of /proc to its own; one where those are the same."""
+        with contextlib.suppress(OSError, ValueError):
+            for line in (self._proc / str(pid) / "status").read_text(errors="replace").splitlines():
+                if line.startswith("NSpid:"):
+                    return [int(number) for number in line.split()[1:]]
+        return [pid]
+
+    def level(self) -> int:
+        """How many PID namespaces /proc stands above ours: 0, unless nobody mounted one for us."""
+        own = self._own_pid()
+        return 0 if own in (None, os.getpid()) else len(self.pids(own or 0)) - 1
+
+    def pid_of_child(self, child: int) -> int:
+        """The number by which /proc shows a child of ours."""
+        level = self.level()
+        if level:
+            own = self._own_pid()
+            for process in self._all():
+                if process.ppid == own and self.pids(process.pid)[level : level + 1] == [child]:
+                    return process.pid
+        return child
+
+    def is_near(self, pid: int) -> bool:
+        """Whether the number is one of the last that were given out here (proc(5): loadavg)."""
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            last = int((self._proc / "loadavg").read_bytes().split()[-1])
+            return pid > _NEAR and 0 <= last - pid < _NEAR
+        return False
+
+    def zombie_status(self, pid: int) -> int | None:
+        """The wait status of a process that has ended and was not waited for yet."""
+        try:
+            stat = (self._proc / str(pid) / "stat").read_bytes()
+        except OSError:
+            return None
+        fields = stat[stat.rindex(b")") + 2 :].split()
+        return int(fields[49]) if fields[0] == b"Z" else None
+
+    def _own_pid(self) -> int | None:
+        try:
+            return int((self._proc / "self").readlink().name)
+        except (OSError, ValueError):
+            return None
+
+    def _all(self) -> Iterator[Process]:
+        for entry in self._proc.glob("[0-9]*"):
+            process = self.read(int(entry.name))
+            if process is not None:
+                yield process
