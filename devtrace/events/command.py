@@ -18,7 +18,8 @@ TIMING_BLOB = "timing"  # JSON [[us since the command's start, bytes], ...] over
 class Output:
     """What is known of a command's terminal output; the bytes themselves are the blob `output`.
 
-    The blob holds the first `head` bytes, then, when `truncated`, the last `tail` bytes of `seen`.
+    The blob holds the first `head` bytes, then, when `truncated`, the last `tail` bytes of `seen`. Where a
+    secret was masked, the two are the sizes of the masked parts.
     """
 
     seen: int  # bytes the command wrote, before any cap
@@ -28,6 +29,7 @@ class Output:
     approximate: bool = False  # True: a mark was missing, the cut is by time
     alternate_screen: int = 0  # bytes written to the alternate screen, which are counted and not kept
     stderr: int | None = None  # bytes of `seen` that came by stderr; None: one terminal carried both
+    redacted: int = 0  # bytes by which masked secrets made what is kept shorter; negative: longer
 
 
 @kind("run_command")

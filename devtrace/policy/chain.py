@@ -1,7 +1,10 @@
 """What may be kept: every frame passes here before it is written anywhere.
 
+Rules work on bytes, so that a command line, its output and a value of the environment are compared as what
+they are, in whatever encoding; a text with surrogates for strange bytes passes as those bytes.
+
 Lives here: `Policy`, the chain of steps over a frame's texts and bytes, and the marker for a secret.
-Not here: the rules (secrets.py). Standard library only, and no dataclass: guests import this.
+Not here: the rules (secrets.py, known.py). Standard library only, and no dataclass: guests import this.
 """
 
 from __future__ import annotations
@@ -10,16 +13,26 @@ import hmac
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-_OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a guest must not import
-WITHHELD = "[withheld: policy failure]"
+from devtrace.policy.escapes import Plain
+from devtrace.policy.timing import Edit, shifted
 
-# A step finds secrets: it yields (start, end, rule) in a text of Latin-1 decoded bytes or of characters.
-Span = tuple[int, int, str]
-Step = Callable[[str], Iterable[Span]]
+WITHHELD = "[withheld: policy failure]"
+_OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a guest must not import
+
+_LONGEST_FIELD = 20  # characters of a name in `data` that is a field's, and no text
+
+# Edges of a text beside which something was not kept: a secret may be there in part.
+CUT_START = 1
+CUT_END = 2
+
+# A step finds secrets in a text without escape sequences: (start, end, rule, the secret itself if it is
+# written there in another form, else None).
+Span = tuple[int, int, str, bytes | None]
+Step = Callable[[bytes, int], Iterable[Span]]
 
 
 class Policy:
-    """A chain of steps. Never raises: a text that a step fails on is withheld."""
+    """A chain of steps. Never raises: a text that a step fails on is withheld. For one thread."""
 
     def __init__(self, steps: Iterable[Step], salt: bytes | None = None):
         self._steps = tuple(steps)
@@ -29,115 +42,146 @@ class Policy:
     @classmethod
     def for_session(cls, environment: Mapping[str, str], salt: bytes | None) -> Policy:
         """The rules, and the secret values of this environment; the salt makes equal secrets comparable."""
-        from devtrace.policy import secrets
+        from devtrace.policy import known, secrets
 
-        return cls((*secrets.RULES, secrets.known_values(environment)), salt)
+        return cls((*secrets.RULES, known.known_values(environment)), salt)
 
     def redact(self, frame: dict[str, Any]) -> dict[str, Any]:
-        """A frame whose title, cwd, data and blobs hold no secret that a rule knows."""
+        """A frame whose title, cwd, data and blobs hold no secret that a rule knows.
+
+        `data["redacted"]` names the rules that found one. In `data["output"]`, `head` and `tail` become the
+        sizes of the redacted parts, as they stand in the blob, and `redacted` says by how many bytes the two
+        are shorter than what was printed, so that what was not kept can still be told from `seen`.
+        """
         before = dict(self.counts)
         kept = dict(frame)
         for name in ("title", "cwd"):
             if isinstance(frame.get(name), str):
                 kept[name] = self.redact_text(frame[name])
-        kept["data"] = self._redact_value(frame.get("data"))
-        kept["blobs"] = self._redact_blobs(dict(frame.get("blobs") or {}))
+        kept["data"] = data = self.redact_values(frame.get("data"))
+        kept["blobs"] = self._redact_blobs(frame.get("blobs"), data)
         rules = sorted(rule for rule, count in self.counts.items() if count > before.get(rule, 0))
-        if rules and isinstance(kept["data"], dict):
-            kept["data"]["redacted"] = rules
+        if rules and isinstance(data, dict):
+            data["redacted"] = rules
         return kept
 
     def redact_text(self, text: str) -> str:
         """The text with every secret replaced by a marker."""
-        return self._replace(text, lambda secret: secret.encode("utf-8", "surrogateescape"))[0]
+        try:
+            data = text.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError:  # a surrogate that stands for no byte
+            data = text.encode("utf-8", "replace")
+        redacted, edits = self._replace(data, 0)
+        return redacted.decode("utf-8", "surrogateescape") if edits else text
 
     def redact_bytes(self, data: bytes) -> bytes:
         """The same for bytes in any encoding."""
-        return self._replace(data.decode("latin-1"), lambda secret: secret.encode("latin-1"))[0].encode(
-            "latin-1", "replace"
-        )
+        return self._replace(data, 0)[0]
 
     def redact_output(self, output: bytes, timing: bytes) -> tuple[bytes, bytes]:
         """Terminal output with its timing, `[[us, bytes], ...]`, kept in step with what was replaced."""
-        import json
+        redacted, edits = self._replace(output, 0)
+        return redacted, shifted(timing, len(output), edits)
 
-        text, edits = self._replace(output.decode("latin-1"), lambda secret: secret.encode("latin-1"))
-        if not edits:
-            return output, timing
-        redacted = text.encode("latin-1", "replace")
+    def redact_values(self, value: Any) -> Any:
+        """JSON-like data with every text in it redacted, its keys too; what nests too deeply is withheld."""
         try:
-            steps = [(int(at), int(size)) for at, size in json.loads(timing)]
-        except (ValueError, TypeError):
-            return redacted, json.dumps([[0, len(redacted)]]).encode()
-        return redacted, json.dumps(_shifted(steps, edits), separators=(",", ":")).encode()
-
-    def _redact_blobs(self, blobs: dict[str, bytes]) -> dict[str, bytes]:
-        timing = blobs.pop(_TIMING, None)
-        kept = {
-            name: self.redact_bytes(data) for name, data in blobs.items() if name != _OUTPUT or timing is None
-        }
-        if timing is not None:
-            kept[_OUTPUT], kept[_TIMING] = self.redact_output(blobs.get(_OUTPUT, b""), timing)
-        return kept
+            return self._redact_value(value)
+        except RecursionError:
+            return self._failed()
 
     def _redact_value(self, value: Any) -> Any:
         if isinstance(value, str):
             return self.redact_text(value)
         if isinstance(value, dict):
-            return {name: self._redact_value(inner) for name, inner in value.items()}
+            return {self._redact_name(name): self._redact_value(inner) for name, inner in value.items()}
         if isinstance(value, list | tuple):
             return [self._redact_value(inner) for inner in value]
         return value
 
-    def _replace(self, text: str, to_bytes: Callable[[str], bytes]) -> tuple[str, list[tuple[int, int, int]]]:
-        """The redacted text, and the edits as (start, end, new length) in the old text."""
-        try:
-            spans = _merged(span for step in self._steps for span in step(text))
-        except Exception:
-            self.counts["policy-failure"] = self.counts.get("policy-failure", 0) + 1
-            return WITHHELD, [(0, len(text), len(WITHHELD))]
-        if not spans:
-            return text, []
-        pieces, edits, at = [], [], 0
-        for start, end, rule in spans:
-            marker = self._marker(rule, to_bytes(text[start:end]))
-            pieces += [text[at:start], marker]
-            edits.append((start, end, len(marker)))
-            self.counts[rule] = self.counts.get(rule, 0) + 1
-            at = end
-        return "".join([*pieces, text[at:]]), edits
+    def _redact_name(self, name: Any) -> Any:
+        is_a_field = (
+            isinstance(name, str) and len(name) <= _LONGEST_FIELD and name.replace("_", "a").isalpha()
+        )
+        return name if is_a_field and name.islower() else self._redact_value(name)
 
-    def _marker(self, rule: str, secret: bytes) -> str:
+    def _redact_blobs(self, blobs: Any, data: Any) -> dict[str, bytes]:
+        given = {
+            name: payload if isinstance(payload, bytes) else self._failed().encode()
+            for name, payload in (blobs.items() if isinstance(blobs, dict) else ())
+        }
+        kept = {
+            name: self.redact_bytes(payload)
+            for name, payload in given.items()
+            if name not in (_OUTPUT, _TIMING)
+        }
+        if _OUTPUT in given:
+            info = data.get("output") if isinstance(data, dict) else None
+            kept[_OUTPUT], edits = self._redact_parts(given[_OUTPUT], info if isinstance(info, dict) else {})
+            if _TIMING in given:
+                kept[_TIMING] = shifted(given[_TIMING], len(given[_OUTPUT]), edits)
+        return kept
+
+    def _redact_parts(self, output: bytes, info: dict[str, Any]) -> tuple[bytes, list[Edit]]:
+        """Output of which the middle may be missing: what stands beside the cut does not belong together."""
+        if not info.get("truncated"):
+            redacted, edits = self._replace(output, 0)
+            if edits and isinstance(info.get("head"), int):
+                info["head"] = len(redacted)
+                info["redacted"] = len(output) - len(redacted)
+            return redacted, edits
+        size = info.get("head")
+        cut = min(size, len(output)) if isinstance(size, int) and size >= 0 else len(output)
+        head, edits = self._replace(output[:cut], CUT_END)
+        tail, more = self._replace(output[cut:], CUT_START)
+        edits = edits + [(start + cut, end + cut, size) for start, end, size in more]
+        if edits:
+            info["head"], info["tail"] = len(head), len(tail)
+            info["redacted"] = len(output) - len(head) - len(tail)
+        return head + tail, edits
+
+    def _replace(self, data: bytes, edges: int) -> tuple[bytes, list[Edit]]:
+        """The redacted bytes, and the edits as (start, end, new length) in the old ones."""
+        try:
+            plain = Plain(data)
+            spans = _merged(span for step in self._steps for span in step(plain.text, edges))
+            return self._marked(data, plain, spans) if spans else (data, [])
+        except Exception:  # a rule failed: what it could not judge must not be kept
+            withheld = self._failed().encode()
+            return withheld, [(0, len(data), len(withheld))]
+
+    def _marked(self, data: bytes, plain: Plain, spans: list[Span]) -> tuple[bytes, list[Edit]]:
+        pieces, edits, at = [], [], 0
+        for first, last, rule, secret in spans:
+            start, end = plain.span(first, last)
+            marker = self._marker(rule, plain.text[first:last] if secret is None else secret)
+            marker += plain.sequences(start, end)
+            pieces += [data[at:start], marker]
+            edits.append((start, end, len(marker)))
+            self._count(rule)
+            at = end
+        return b"".join([*pieces, data[at:]]), edits
+
+    def _marker(self, rule: str, secret: bytes) -> bytes:
         if self._salt is None:
-            return f"[redacted:{rule}]"
-        return f"[redacted:{rule}:{hmac.digest(self._salt, secret, 'sha256').hex()[:8]}]"
+            return f"[redacted:{rule}]".encode()
+        return f"[redacted:{rule}:{hmac.digest(self._salt, secret, 'sha256').hex()[:8]}]".encode()
+
+    def _count(self, rule: str) -> None:
+        self.counts[rule] = self.counts.get(rule, 0) + 1
+
+    def _failed(self) -> str:
+        self._count("policy-failure")
+        return WITHHELD
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:
-    """Spans in order, overlapping ones joined under the rule of the longest."""
+    """Spans in order, none empty; overlapping ones are joined under the rule of the first."""
     merged: list[Span] = []
-    for start, end, rule in sorted(spans, key=lambda span: (span[0], -span[1])):
-        if merged and start < merged[-1][1]:
-            first, last, kept = merged[-1]
-            merged[-1] = (first, max(last, end), kept)
-        elif end > start:
-            merged.append((start, end, rule))
+    for start, end, rule, secret in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if not merged or start >= merged[-1][1]:
+            if end > start:
+                merged.append((start, end, rule, secret))
+        elif end > merged[-1][1]:
+            merged[-1] = (merged[-1][0], end, merged[-1][2], None)
     return merged
-
-
-def _shifted(steps: list[tuple[int, int]], edits: list[tuple[int, int, int]]) -> list[list[int]]:
-    """Timing steps over the old bytes as steps over the new: a marker belongs to the step where it begins."""
-    ends, at = [], 0
-    for _, size in steps:
-        at += size
-        ends.append(at)
-    shifted, previous, edit, moved = [], 0, 0, 0
-    for (at_us, _), end in zip(steps, ends, strict=True):
-        while edit < len(edits) and edits[edit][0] < end:
-            moved += edits[edit][2] - (edits[edit][1] - edits[edit][0])
-            edit += 1
-        inside = edits[edit - 1][1] - end if edit and edits[edit - 1][1] > end else 0
-        new_end = end + inside + moved
-        shifted.append([at_us, max(0, new_end - previous)])
-        previous = max(previous, new_end)
-    return shifted

@@ -26,11 +26,13 @@ class Output(NamedTuple):
         """The head, how many bytes were not kept after it, and the tail (empty when nothing was cut)."""
         if not self.info.get("truncated"):
             return self.data, 0, b""
-        cut = max(len(self.data) - int(self.info.get("tail", 0)), 0)
-        missing = (
-            int(self.info.get("seen", 0)) - int(self.info.get("head", 0)) - int(self.info.get("tail", 0))
-        )
+        cut = max(len(self.data) - self._number("tail"), 0)
+        kept = self._number("head") + self._number("tail") + self._number("redacted")
+        missing = self._number("seen") - self._number("alternate_screen") - kept
         return self.data[:cut], max(missing, 0), self.data[cut:]
+
+    def _number(self, name: str) -> int:
+        return int(self.info.get(name) or 0)
 
 
 def output(db: sqlite3.Connection, event: dict[str, Any]) -> Output:
