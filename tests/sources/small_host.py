@@ -4,13 +4,15 @@
 
 WAY is pty, fed (stdin stays a pipe), pipes, joined (one pipe for both streams) or plain. REPORT receives
 {"pid", "child", "watchdog"} before the loop, one line a captured output, {"exit", "failure"} at the end.
-RUNS=n in the environment starts the child n times, with its number as the last argument; BUG=1 makes the loop
-fail once the child is quiet.
+In the environment: HANG_UP=1 treats the child of pipes as a shell, SAME_GROUP=1 leaves it in our group;
+RUNS=n starts the child n times, with its number as the last argument; BUG=1 makes the loop fail once the
+child is quiet; SHARED=1 hides the terminal's name.
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -76,11 +78,15 @@ def run(way: str, argv: list[str], track: OutputTrack, report: Report, stack: co
     if way in ("pipes", "joined"):
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         err = f"{folder}/err" if way == "pipes" else None
-        piped = spawn_pipes(argv, env=env, out_path=f"{folder}/out", err_path=err)
+        piped = spawn_pipes(
+            argv, env=env, out_path=f"{folder}/out", err_path=err, own_session="SAME_GROUP" not in os.environ
+        )
         stack.callback(piped.close)
         report.write(pid=os.getpid(), child=piped.pid, paths=list(piped.paths))
-        return pump_pipes(piped, track)
+        return pump_pipes(piped, track, hang_up="HANG_UP" in os.environ)
     tty = 1 if way == "fed" else 0
+    if "SHARED" in os.environ:
+        hide_the_terminal()
     watchdog = Watchdog.start(tty)
     stack.callback(watchdog.close)
     outer = stack.enter_context(OuterTerminal(tty, follows=way == "fed"))
@@ -97,6 +103,18 @@ def run(way: str, argv: list[str], track: OutputTrack, report: Report, stack: co
     stack.callback(child.close)
     report.write(pid=os.getpid(), child=child.pid, watchdog=watchdog.pid, terminal=outer.choice.chosen)
     return pump(child, outer, track, watchdog=watchdog, on_idle=fail if "BUG" in os.environ else None)
+
+
+def hide_the_terminal() -> None:
+    """As in a container that was given a terminal of the machine around it."""
+    really_open = os.open
+
+    def refuse(path: str, flags: int, *rest: int) -> int:
+        if flags & os.O_NOCTTY:
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path)
+        return really_open(path, flags, *rest)
+
+    os.open = refuse  # type: ignore[assignment]
 
 
 def fail() -> float | None:

@@ -70,7 +70,7 @@ def test_the_modes_that_were_seen_open_are_ended_under_a_shell(tmp_path):
         terminal.wait_for(OPENED)
         os.kill(started["pid"], signal.SIGKILL)
         terminal.wait_for(re.escape(ENDED))
-        terminal.wait_for(OUTSIDE)
+        terminal.until(lambda: OUTSIDE.encode() in terminal.shown.rpartition(b"SCREEN")[2])
 
 
 def test_a_killed_host_with_no_shell_around_it_leaves_a_sane_terminal(tmp_path):
@@ -122,7 +122,7 @@ def test_killing_the_hosts_whole_group_does_not_kill_the_watchdog(tmp_path):
         terminal.wait_for(OPENED)
         os.killpg(started["pid"], signal.SIGKILL)
         terminal.wait_for(re.escape(ENDED))
-        terminal.wait_for(OUTSIDE)
+        terminal.until(lambda: OUTSIDE.encode() in terminal.shown.rpartition(b"SCREEN")[2])
 
 
 @pytest.mark.parametrize(

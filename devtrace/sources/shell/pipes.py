@@ -10,11 +10,14 @@ import os
 import select
 import signal
 import time
+from pathlib import Path
 
 from devtrace.sources.shell.flow import CHUNK, HIGH_WATER, Idle, OnIdle, Poller, ms_until, own_sink
 from devtrace.sources.shell.output import HOLD_US, OutputTrack
 from devtrace.sources.shell.signals import ENDING, Signals, kill
 from devtrace.sources.shell.spawn import PipedChild
+
+_KEYS = (signal.SIGINT, signal.SIGQUIT)  # what a terminal sends to everybody in front of it
 
 
 def pump_pipes(
@@ -28,8 +31,9 @@ def pump_pipes(
 ) -> int:
     """Copy the child's two pipes to ours until the child ends; returns its wait status.
 
-    SIGINT, SIGQUIT, SIGTERM and SIGHUP to us go on to the child's process group; with `hang_up` SIGTERM
-    goes as SIGHUP, since an interactive shell ignores the former. When our output is closed, so is the
+    SIGINT, SIGQUIT, SIGTERM and SIGHUP to us go on to the child's process group, except for keys that the
+    terminal has sent to the child itself; with `hang_up` SIGTERM goes as SIGHUP, since an interactive shell
+    ignores the former. When our output is closed, so is the
     child's, which then ends as it would without us. Background jobs may keep the pipes: nobody waits for
     them. `on_idle` as for `pump`.
     """
@@ -124,17 +128,31 @@ class _PipePump:
                 self._reap()
             elif number == signal.SIGTSTP:
                 self._suspend()
-            elif number in ENDING:
-                self._pass_on(signal.SIGHUP if self._hang_up and number == signal.SIGTERM else number)
+            elif number == signal.SIGTERM and self._hang_up:
+                self._pass_on(signal.SIGHUP)
+            elif number in ENDING and not (number in _KEYS and self._hears_keys()):
+                self._pass_on(number)
+
+    def _hears_keys(self) -> bool:
+        """Whether the child is with us in the terminal's foreground, and heard Ctrl-C when we did."""
+        try:
+            with Path("/dev/tty").open("rb", buffering=0) as tty:
+                front = os.tcgetpgrp(tty.fileno())
+            return front == os.getpgrp() == os.getpgid(self._child.pid)
+        except OSError:  # no terminal, or no child any more
+            return False
 
     def _pass_on(self, number: int) -> None:
+        if self._status is not None:
+            return
         try:
             os.killpg(self._child.pid, number)
-        except OSError:  # it stayed in our group, or just ended
+        except OSError:  # it leads no group: it stayed in ours
             kill(self._child.pid, number)
 
     def _suspend(self) -> None:
-        self._pass_on(signal.SIGSTOP)
+        if not self._hears_keys():
+            self._pass_on(signal.SIGSTOP)
         self._signals.stop()
         self._pass_on(signal.SIGCONT)
 

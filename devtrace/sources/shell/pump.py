@@ -83,7 +83,9 @@ def attend(child: PlainChild) -> int:
             if pid and not os.WIFSTOPPED(status):
                 return status
             if pid:
-                signal.raise_signal(signal.SIGSTOP)
+                signal.raise_signal(
+                    signal.SIGTSTP
+                )  # no SIGSTOP: where nobody could continue us, it is ignored
                 kill(child.pid, signal.SIGCONT)
                 continue
             select.select([signals.fd], [], [])
