@@ -28,8 +28,8 @@ from benchmarks.prompt import PATIENCE_S, Prompt, devtrace, home, row, shells
 from devtrace.events import Event
 from devtrace.ids import new_nonce, new_shell_span, next_shell_span
 from devtrace.sources.shell.fifo import Assembler, FifoReader
-from devtrace.sources.shell.pairing import Pairing, Settings
-from devtrace.sources.shell.shells import Meeting
+from devtrace.sources.shell.pairing import Pairing
+from devtrace.sources.shell.shells import Meeting, Settings
 
 _WRITER = """
 import os, sys

@@ -12,7 +12,6 @@ import contextlib
 import fcntl
 import os
 import shlex
-import shutil
 import stat
 import sys
 import time
@@ -294,7 +293,7 @@ class _Host:
         from devtrace.config import actor_of
         from devtrace.sources.shell.listener import Listener
         from devtrace.sources.shell.nested import Watch
-        from devtrace.sources.shell.pairing import Settings
+        from devtrace.sources.shell.shells import Settings
 
         self._choices.append(Watch.technique())
         actor = actor_of(self._session.agent)
@@ -430,6 +429,8 @@ def _is_held(private: Path) -> bool:
 
 
 def _remove(private: Path) -> None:
+    import shutil  # brings three compression libraries along
+
     shutil.rmtree(private, ignore_errors=True)
     shutil.rmtree(hooks.scratch_directory(private), ignore_errors=True)
 

@@ -15,8 +15,8 @@ from devtrace.events import OUTPUT_BLOB, Event, Gap, RunCommand
 from devtrace.sources.shell.listener import Listener
 from devtrace.sources.shell.nested import Watch
 from devtrace.sources.shell.output import Captured
-from devtrace.sources.shell.pairing import Settings
 from devtrace.sources.shell.processes import Processes
+from devtrace.sources.shell.shells import Settings
 from tests.sources.records import NONCE, WRONG, Speaker
 
 SESSION = "0198" * 8

@@ -13,8 +13,8 @@ from devtrace.events import OUTPUT_BLOB, Event, Gap, RunCommand
 from devtrace.ids import is_span_id, new_span_id, next_shell_span
 from devtrace.sources.shell.fifo import Assembler, Hello, hello_line
 from devtrace.sources.shell.output import Captured
-from devtrace.sources.shell.pairing import DEATH_PATIENCE_US, OUTPUT_PATIENCE_US, Pairing, Settings
-from devtrace.sources.shell.shells import Meeting
+from devtrace.sources.shell.pairing import DEATH_PATIENCE_US, OUTPUT_PATIENCE_US, Pairing
+from devtrace.sources.shell.shells import Meeting, Settings
 from tests.sources.records import NONCE, WRONG, Speaker
 
 SESSION = "0198" * 8

@@ -13,13 +13,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
-from typing import NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from devtrace.events import Event
 from devtrace.sources.shell.fifo import Assembler, Cmd, Exit, Record
 from devtrace.sources.shell.nested import Watch
 from devtrace.sources.shell.output import Captured
-from devtrace.sources.shell.pairing import Pairing, Settings
+from devtrace.sources.shell.shells import Settings
+
+if TYPE_CHECKING:  # slow to import, and so not before the thread runs
+    from devtrace.events import Event
+    from devtrace.sources.shell.pairing import Pairing
 
 _TICK_MS = 20  # while an end waits for its output or its process
 _IDLE_MS = 200  # else; the sink takes in what others spooled
@@ -136,6 +139,8 @@ class Listener:
                 self._queue.clear()
 
     def _record(self, sink: Sink) -> None:
+        from devtrace.sources.shell.pairing import Pairing
+
         pairing = Pairing(self._settings, sink.emit, self._watch.meet)
         assembler = Assembler(self._settings.nonce)
         greeted = False

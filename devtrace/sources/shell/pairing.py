@@ -17,14 +17,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import NamedTuple
 
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCommand
 from devtrace.ids import SPAN_COUNT, SPAN_STEP, new_span_id
 from devtrace.sources.shell.fifo import FORMS, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
 from devtrace.sources.shell.output import Captured
 from devtrace.sources.shell.prompt import without_shells_own
-from devtrace.sources.shell.shells import Command, Meeting, Shell
+from devtrace.sources.shell.shells import Command, Meeting, Settings, Shell
 
 OUTPUT_PATIENCE_US = 2_000_000  # how long an ended command waits for its output to be cut
 DEATH_PATIENCE_US = (
@@ -36,18 +35,6 @@ _SHELLS_KEPT = 4_096  # shells without the nonce that are remembered
 _STRANGERS_KEPT = 10_000  # commands of shells whose parent process is not known; the rest is counted
 _RESERVED = 1 << 20  # how many of a shell's next span ids nobody else may take
 _BACKWARDS = pow(SPAN_STEP, -1, SPAN_COUNT)  # undoes one step of a shell's walk of span ids (ids.py)
-
-
-class Settings(NamedTuple):
-    """What a session wants of its pairing; `private` and `nested_limit` as in config.KEYS."""
-
-    session: str
-    nonce: str
-    actor: str = "human"
-    nested_actor: str = "human"
-    private: str = "mask"
-    nested_limit: int = 200
-    wants_output: bool = True
 
 
 class Pairing:

@@ -1,6 +1,6 @@
-"""What is known of the session's shells and of their commands in flight.
+"""What is known of the session's shells and of their commands in flight, and what is wanted of them.
 
-Lives here: the state, and what one fact alone makes of it.
+Lives here: the settings, the state, and what one fact alone makes of it.
 Not here: what several facts together mean (pairing.py).
 """
 
@@ -9,6 +9,18 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from devtrace.sources.shell.fifo import PROGRAM, Cmd, Hello
+
+
+class Settings(NamedTuple):
+    """What a session wants of its pairing; `private` and `nested_limit` as in config.KEYS."""
+
+    session: str
+    nonce: str
+    actor: str = "human"
+    nested_actor: str = "human"
+    private: str = "mask"
+    nested_limit: int = 200
+    wants_output: bool = True
 
 
 class Meeting(NamedTuple):
