@@ -9,26 +9,26 @@ Not here: what each part does (sources/shell/), the store's side (recording.py),
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import shlex
 import stat
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from devtrace import config as configuration
 from devtrace import workspace as workspaces
 from devtrace.choices import Choice
-from devtrace.errors import DevTraceError, EnvironmentError
+from devtrace.errors import DevTraceError, EnvironmentError, InternalError
 from devtrace.ids import is_session_id, is_span_id, new_session_id, new_span_id
 from devtrace.sources.git import head_of
 from devtrace.sources.shell import fifo, hooks
 from devtrace.sources.shell.output import OutputTrack, mark
 from devtrace.sources.shell.piped import PipedTrack
 from devtrace.sources.shell.pipes import pump_pipes
+from devtrace.sources.shell.private import is_held, private_directory
 from devtrace.sources.shell.pump import attend, exit_code, pump
 from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
 from devtrace.sources.shell.terminal import OuterTerminal, size_of
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 _Children = Child | PipedChild | PlainChild
 
 _SWITCH_S = 0.0005  # the terminal's thread and the FIFO's wait this long at the most for one that imports
-_STALE_LOOKED_AT = 64  # private directories of dead hosts that one start may clear away
 _DATABASE_HEADER = b"SQLite format 3\0"
 
 
@@ -102,7 +101,7 @@ def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
     if not existed:
         workspaces.create(place)
     settings = configuration.load(place)
-    with _private_directory() as private:
+    with private_directory(workspaces.runtime_base()) as private:
         session = hooks.new_session(new_session_id(), place.dir, order.agent, private)
         return _Host(order, place, settings, session).run(
             lambda trouble: announce(Begun(session.id, place, not existed, trouble))
@@ -152,11 +151,12 @@ class _Host:
                     track.close()
                 listener.ended(exit_code(status))
         recording = self._recording
+        bug = listener.failure or track.failure
         return Outcome(
             exit_status=exit_code(status),
             session=self._session.id,
             n_events=recording.n_events if recording else 0,
-            trouble=recording.trouble if recording else None,
+            trouble=_bug_of_ours(bug) if bug else recording.trouble if recording else None,
         )
 
     # --- before the child -----------------------------------------------------------------------------------
@@ -374,65 +374,23 @@ def _checked_out() -> dict[str, str | None]:
     return {} if head is None else {"branch": head.branch, "head_start": head.commit}
 
 
+def _bug_of_ours(error: Exception) -> InternalError:
+    found = InternalError(
+        f"a bug in devtrace, which did not reach your shell: {type(error).__name__}: {error}",
+        code="ERR_INTERNAL",
+        hint="a part of what happened was not recorded: the session has a gap; please report it",
+    )
+    found.__cause__ = error
+    return found
+
+
 def _outer_session(environment: dict[str, str]) -> tuple[str, str | None] | None:
     """The live session around us, (session, command in flight), or None."""
     session, path = environment.get("DEVTRACE_SESSION", ""), environment.get("DEVTRACE_FIFO", "")
-    if not is_session_id(session) or not path or not _is_held(Path(path).parent):
+    if not is_session_id(session) or not path or not is_held(Path(path).parent):
         return None
     span = environment.get("DEVTRACE_SPAN", "")
     return session, span if is_span_id(span) else None
-
-
-@contextlib.contextmanager
-def _private_directory() -> Iterator[Path]:
-    """A directory of this session's own, 0700, locked for the host's life, gone at the end."""
-    base = workspaces.runtime_base()
-    _clear_stale(base)
-    private = base / new_span_id()
-    try:
-        private.mkdir(mode=0o700)
-        lock = os.open(private / "host", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise EnvironmentError(
-            f"no private directory in {base}: {error.strerror}",
-            code="ERR_RUNTIME_DIR",
-            hint="set XDG_RUNTIME_DIR to a directory of your own with mode 0700 and some room",
-        ) from error
-    fcntl.flock(lock, fcntl.LOCK_EX)
-    try:
-        yield private
-    finally:
-        _remove(private)
-        os.close(lock)
-
-
-def _clear_stale(base: Path) -> None:
-    """Remove what hosts that were killed left behind."""
-    for private in list(base.iterdir())[:_STALE_LOOKED_AT]:
-        if not _is_held(private):
-            _remove(private)
-
-
-def _is_held(private: Path) -> bool:
-    """Whether a living host holds this directory; a directory without a lock is being made just now."""
-    try:
-        lock = os.open(private / "host", os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return private.is_dir() and time.time() - private.stat().st_mtime < 60
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(lock)
-    return False
-
-
-def _remove(private: Path) -> None:
-    import shutil  # brings three compression libraries along
-
-    shutil.rmtree(private, ignore_errors=True)
-    shutil.rmtree(hooks.scratch_directory(private), ignore_errors=True)
 
 
 def _is_same_file(one: int, other: int) -> bool:
