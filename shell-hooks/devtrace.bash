@@ -12,6 +12,8 @@
 #   bash >= 5.3   PS0 with ${ ...; }: no fork at all
 #   4.4 to 5.2    PS0: arithmetic in this shell (ids, history number), then one fork for the record
 #   <= 4.3        no PS0: a DEBUG trap, armed at the prompt and taken away at its first hit
+# `set -e` and `set -u` may be on: `local -` keeps them out from bash 5.1 on. The one of 4.4 reads the history file
+# in anew whenever it puts the options back, as long as no line was typed.
 # Records go to the FIFO by `1<>` behind a `-p` test: without a reader that neither blocks nor kills us.
 # The protocol: docs/adr/0001-hook-protocol.md.
 
@@ -23,6 +25,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_on=0      # 1 while a command typed at the prompt runs
   __devtrace_old=0     # the history number before the command ...
   __devtrace_new=0     # ... and with it; equal when bash did not keep the line
+  __devtrace_fresh=0   # 1 once that number was read behind the user's part of PROMPT_COMMAND,
+  __devtrace_known=0   # and so before the command that runs
   __devtrace_before=-1 # input lines read before the command ...
   __devtrace_lines=0   # ... and how many it took
   __devtrace_control=  # HISTCONTROL as we left it, while we do the work of `ignoredups`
@@ -106,7 +110,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
 
   # What was typed into __devtrace_r, and how well that is known into __devtrace_f:
   #   e exact, n normalised, p private (leading space), a private or a repeated line, h not kept by the
-  #   history, o history is off, z there is no history. Never the text of another command.
+  #   history, o history is off, s it may be of another terminal, z there is no history. Never the text of
+  #   another command.
   __devtrace_typed() {
     local __devtrace_off=
     ((__devtrace_v < 403)) || [[ -o history ]] || __devtrace_off=1 # bash 3.2 says no inside any trap
@@ -121,6 +126,9 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       fi
     elif ((__devtrace_new != __devtrace_n + 1 || (__devtrace_v < 404 && ${#__devtrace_off}))); then
       __devtrace_f=o
+    elif ((!__devtrace_known && __devtrace_new != __devtrace_old)) &&
+      [[ ${PROMPT_COMMAND[*]-} == *history* || $((__devtrace_new - __devtrace_old)) != 1 ]]; then
+      __devtrace_f=s # `history -n` of the user's own may have put another terminal's line there
     elif ((__devtrace_new == __devtrace_old)); then
       if [[ ${HISTCONTROL-} == *erasedups* && $__devtrace_r != "$__devtrace_last" ]]; then
         : # an older copy went and this one came, so that the number stood still
@@ -138,25 +146,72 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     else
       # bash joins lines: those of a compound command unless `lithist` is set, and those behind a backslash
       # always. Were more read than are here?
-      local breaks=${__devtrace_r//[!$'\n']/}
-      ((__devtrace_lines <= ${#breaks} + 1)) || __devtrace_f=n
+      local rest=$__devtrace_r piece left=$__devtrace_lines
+      while ((left > 1)) && [[ -n $rest ]]; do
+        piece=${rest:0:2048} rest=${rest:2048}
+        piece=${piece//[!$'\n']/}
+        ((left -= ${#piece}))
+      done
+      ((left <= 1)) || __devtrace_f=n
     fi
-    __devtrace_r=${__devtrace_r%$'\n'} # the history ends a here-document with a newline that was not typed
+    # The history ends a here-document with a newline that was not typed.
+    [[ ${__devtrace_r: -1} != $'\n' ]] || __devtrace_r=${__devtrace_r%?}
   }
 
   # A command begins. $1: the status before it, which repairs an EXIT that was lost.
   __devtrace_pre() {
-    ((__devtrace_v < 404)) || { local - && set +eux; }
+    ((__devtrace_v < 501)) || { local - && set +eux; }
     local LC_ALL=C IFS=' ' __devtrace_n='' __devtrace_r='' __devtrace_f='' text time
+    local prev=$1 more=$((__devtrace_known ? __devtrace_new - __devtrace_old : 1))
+    if ((more > 1)) && \builtin shopt -q cmdhist; then
+      __devtrace_missed "$prev"
+      prev=-
+    fi
     __devtrace_typed
+    ((more < 2)) || \builtin shopt -q cmdhist || [[ $__devtrace_f != [en] ]] || __devtrace_together "$more"
     __devtrace_escape "$__devtrace_r"
     text=$__devtrace_r
     __devtrace_escape "$PWD"
     text=$__devtrace_r$'\t'$text
     time=${EPOCHREALTIME--}
-    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$1"$'\t'"$__devtrace_f" "$text"
+    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$prev"$'\t'"$__devtrace_f" "$text"
     __devtrace_cut C
     return 0
+  }
+
+  # The history grew by more than one line while one was read: the last but one was run from the line editor
+  # (edit-and-execute-command), which knows no PS0 and leaves $? alone. Before it there may be a draft that never ran.
+  __devtrace_missed() {
+    local text DEVTRACE_SPAN
+    __devtrace_list 1
+    \builtin printf -v text '\n%s' "$__devtrace_r"
+    __devtrace_list 2
+    __devtrace_r=${__devtrace_r%"$text"}
+    __devtrace_split
+    __devtrace_escape "$__devtrace_r"
+    text=$__devtrace_r
+    __devtrace_escape "$PWD"
+    # A random 16-digit span: devtrace/ids.py.
+    \builtin printf -v DEVTRACE_SPAN '%d%05d%05d%05d' "$((RANDOM % 9 + 1))" "$((RANDOM * 3 + RANDOM % 3))" \
+      "$((RANDOM * 3 + RANDOM % 3))" "$((RANDOM * 3 + RANDOM % 3))"
+    time=${EPOCHREALTIME--}
+    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$1"$'\tn' "$__devtrace_r"$'\t'"$text"
+    __devtrace_cut C
+    __devtrace_cut D
+    __devtrace_warn line_editor
+  }
+
+  # Without `cmdhist` every line of a command is a line of the history: put the last $1 of them together.
+  __devtrace_together() {
+    local rest all=
+    __devtrace_list "$1"
+    rest=$__devtrace_r$'\n'
+    while [[ -n $rest ]]; do
+      __devtrace_r=${rest%%$'\n'*} rest=${rest#*$'\n'}
+      __devtrace_split
+      all+=${all:+$'\n'}$__devtrace_r
+    done
+    __devtrace_r=$all
   }
 
   # --- at the prompt ------------------------------------------------------------------------------------
@@ -164,7 +219,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # First in PROMPT_COMMAND. $1 is $_, passed so that it stays what it was; returns the status it met.
   __devtrace_precmd() {
     local __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
-    ((__devtrace_v < 404)) || { local - && set +eux; }
+    ((__devtrace_v < 501)) || { local - && set +eux; }
     __devtrace_armed=0
     local LC_ALL=C IFS=, __devtrace_n='' __devtrace_r='' __devtrace_f='' time=${EPOCHREALTIME--}
     if ((__devtrace_on)); then
@@ -174,7 +229,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       ((!__devtrace_late)) || __devtrace_makeup
     fi
     IFS=' '
-    __devtrace_history
+    __devtrace_repeated
     __devtrace_attach
     local next
     ((next = (DEVTRACE_SPAN - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
@@ -201,24 +256,26 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     ((__devtrace_new = ${__devtrace_n:-0} + 1))
     ((__devtrace_new != __devtrace_old && __devtrace_old != 0 && __devtrace_s != 258)) || return 0
     [[ $__devtrace_r != "#"* ]] || return 0
-    ((__devtrace_seq += 1, __devtrace_step))
+    ((__devtrace_seq += 1, __devtrace_known = __devtrace_fresh, __devtrace_step))
     __devtrace_pre -
     __devtrace_end
   }
 
-  # What the next PS0 compares with, and the work of `ignoredups` where it would hide a private line.
-  __devtrace_history() {
+  # The work of `ignoredups`, where it would hide whether a line was private.
+  __devtrace_repeated() {
     if [[ -n $__devtrace_control && ${HISTCONTROL-} == "$__devtrace_control" ]]; then
       __devtrace_list 2
       local two=$__devtrace_r one mark
       __devtrace_list 1
       __devtrace_split
       \builtin printf -v mark '\n%5d' "${__devtrace_n:-0}"
-      if [[ $two == *"$mark"[\ *]\ "$__devtrace_r" ]]; then
+      if ((${#two} > 16384)); then
+        : # a pattern takes old versions seconds there
+      elif [[ $two == *"$mark"[\ *]\ "$__devtrace_r" ]]; then
         one=$__devtrace_r __devtrace_r=${two%"$mark"[ *] "$one"}
         local n=$__devtrace_n
         __devtrace_split
-        [[ $__devtrace_r != "$one" ]] || \builtin history -d "$n"
+        [[ $__devtrace_r != "$one" ]] || { \builtin history -d "$n" && ((__devtrace_new -= 1)); }
       fi
     elif [[ ${HISTCONTROL-} == *ignore[bd]* ]] &&
       [[ $HISTCONTROL == *ignore[sb]* || -n ${HISTIGNORE-} ]]; then
@@ -227,6 +284,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_control=$HISTCONTROL
       [[ -n $__devtrace_control ]] || __devtrace_control=: HISTCONTROL=:
     fi
+  }
+
+  # Last in PROMPT_COMMAND, behind a `history -n` of the user's: the number that the next command is told by.
+  __devtrace_number() {
+    ((__devtrace_v < 501)) || { local - && set +eux; }
+    local LC_ALL=C __devtrace_n='' __devtrace_r=''
+    __devtrace_fresh=1
     # HISTCMD is 1 here before bash 5.1, and the list must be read.
     if ((__devtrace_v >= 501 && HISTCMD > 1)) && [[ ${HISTCONTROL-} != *erasedups* ]]; then
       __devtrace_new=$HISTCMD
@@ -236,6 +300,21 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       ((__devtrace_new = ${__devtrace_n:-0} + 1))
       __devtrace_last=$__devtrace_r
     fi
+    # `PROMPT_COMMAND=x` replaces the first part of an array, and so our head.
+    [[ ${PROMPT_COMMAND-} == "$__devtrace_head"* ]] || __devtrace_attach
+    return 0
+  }
+
+  # Take our parts, with the separator behind each, out of a part of PROMPT_COMMAND: $1, into __devtrace_r.
+  __devtrace_without_us() {
+    local ours end
+    __devtrace_r=$1
+    for ours in "$__devtrace_head" "$__devtrace_tail"; do
+      for end in '; ' ';' $'\n' ''; do
+        __devtrace_r=${__devtrace_r//"$ours$end"/}
+      done
+    done
+    __devtrace_r=${__devtrace_r%"${__devtrace_r##*[! ]}"}
   }
 
   # Put our parts back where something took them away; what a user may not change we cannot either.
@@ -247,26 +326,39 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     ((__devtrace_v < 404)) || __devtrace_attach_ps0
     if ((__devtrace_v >= 404)) && [[ ${PROMPT_COMMAND@a} == *r* ]]; then
       __devtrace_warn prompt_command_readonly # ends come from the next start, or from the shell's own end
-    elif ((__devtrace_v >= 501)) && [[ ${PROMPT_COMMAND@a} == *a* ]]; then
-      if [[ ${PROMPT_COMMAND[0]-} != "$__devtrace_head" ]]; then
-        local part parts=("$__devtrace_head")
-        for part in "${PROMPT_COMMAND[@]}"; do
-          [[ $part == "$__devtrace_head" ]] || parts+=("$part")
-        done
-        PROMPT_COMMAND=("${parts[@]}")
-      fi
-    elif [[ ${PROMPT_COMMAND-} != "$__devtrace_head"*"$__devtrace_tail" ]]; then
-      local rest=${PROMPT_COMMAND-}
-      rest=${rest//"$__devtrace_head"/}
-      [[ -z $__devtrace_tail ]] || rest=${rest//"$__devtrace_tail"/}
-      rest=${rest#"; "}
-      rest=${rest%"${rest##*[! ]}"}
-      # No line breaks: bash 4.4 and older put the second line of PROMPT_COMMAND into the history.
-      [[ -z $__devtrace_tail || -z $rest || $rest == *[\;\&] ]] || rest+=\;
-      # shellcheck disable=SC2178  # a string here: the test above was for the array
-      PROMPT_COMMAND="$__devtrace_head; ${rest:+$rest }$__devtrace_tail"
-      [[ -n $rest$__devtrace_tail ]] || PROMPT_COMMAND=("$__devtrace_head")
+    elif ((__devtrace_v >= 501)) && [[ -z ${PROMPT_COMMAND-} || ${PROMPT_COMMAND@a} == *a* ]]; then
+      __devtrace_attach_array
+    else
+      __devtrace_attach_string
     fi
+  }
+
+  # bash-preexec must come last: what follows it, it takes for a command that was typed.
+  __devtrace_attach_array() {
+    local part parts=("$__devtrace_head") last=
+    [[ ${PROMPT_COMMAND[0]-} != "$__devtrace_head" || ${PROMPT_COMMAND[*]: -1} != "$__devtrace_tail" ]] || return 0
+    for part in "${PROMPT_COMMAND[@]}"; do
+      __devtrace_without_us "$part"
+      if [[ $__devtrace_r == __bp_interactive_mode ]]; then
+        last=$__devtrace_r
+      elif [[ $__devtrace_r == *[!$' \n']* ]]; then
+        parts+=("$__devtrace_r")
+      fi
+    done
+    PROMPT_COMMAND=("${parts[@]}" "$__devtrace_tail" ${last:+"$last"})
+  }
+
+  __devtrace_attach_string() {
+    local last=
+    [[ ${PROMPT_COMMAND-} != *__bp_interactive_mode ]] || last='; __bp_interactive_mode'
+    [[ ${PROMPT_COMMAND-} != "$__devtrace_head; "*"$__devtrace_tail$last" ]] || return 0
+    __devtrace_without_us "${PROMPT_COMMAND-}"
+    __devtrace_r=${__devtrace_r%"${last#; }"}
+    __devtrace_r=${__devtrace_r%"${__devtrace_r##*[! ]}"}
+    # No line breaks: bash 4.4 and older put the second line of PROMPT_COMMAND into the history.
+    [[ -z $__devtrace_r || $__devtrace_r == *[$';&\n'] ]] || __devtrace_r+=\;
+    # shellcheck disable=SC2178  # a string here: the caller has looked for the array
+    PROMPT_COMMAND="$__devtrace_head; ${__devtrace_r:+$__devtrace_r }$__devtrace_tail$last"
   }
 
   __devtrace_attach_ps0() {
@@ -311,6 +403,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_list 1
     __devtrace_split
     ((__devtrace_new = ${__devtrace_n:-0} + 1, __devtrace_seq += 1, __devtrace_on = 1, __devtrace_step))
+    ((__devtrace_known = __devtrace_fresh, __devtrace_fresh = 0, 1))
     export TRACEPARENT="00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01"
     __devtrace_pre "$1"
   }
@@ -322,10 +415,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     # `f && : "$_"`: `set -e` cannot end the shell in f, and both f's status and $_ come out as they were.
     # stdout is shut too: a DEBUG trap of the user's fires for our lines, and what it prints is not wanted here.
     __devtrace_head='{ __devtrace_precmd "$_" && : "$_"; } >/dev/null 2>&1'
-    __devtrace_tail=
+    # The call that is never made is there for bash-preexec, to which a command that is no part of
+    # PROMPT_COMMAND, cut at `;`, is one that was typed: so it knows the one in our head.
+    __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$_"; }; } >/dev/null 2>&1'
     __devtrace_ps0='${__devtrace_z:$(('"$__devtrace_step"',__devtrace_seq+=1,__devtrace_on=1,'
     __devtrace_ps0+='__devtrace_lines=LINENO-__devtrace_before,__devtrace_before=LINENO,'
-    __devtrace_ps0+='__devtrace_old=__devtrace_new,__devtrace_new=HISTCMD,0)):0}'
+    __devtrace_ps0+='__devtrace_old=__devtrace_new,__devtrace_new=HISTCMD,'
+    __devtrace_ps0+='__devtrace_known=__devtrace_fresh,__devtrace_fresh=0,0)):0}'
     if ((__devtrace_v >= 503)); then
       __devtrace_ps0+='${ { __devtrace_pre "$?"; } 2>/dev/null; }'
     else
@@ -339,7 +435,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_arms+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
       __devtrace_arms+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
       __devtrace_arms+='__devtrace_armed=1'
-      __devtrace_tail='{ \builtin eval "$__devtrace_arms"; } 2>/dev/null'
+      __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$_"; }; \builtin eval "$__devtrace_arms"; } 2>/dev/null'
     fi
   }
 
@@ -359,7 +455,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   }
 
   __devtrace_install() {
-    ((__devtrace_v < 404)) || { local - && set +eux; }
+    ((__devtrace_v < 501)) || { local - && set +eux; }
     if [[ -n ${__devtrace_quiet-} ]]; then # the lines come by a pipe: nobody typed them, no prompt is wanted
       unset HISTFILE PROMPT_COMMAND
       HISTCONTROL='' HISTIGNORE='' PS1='' PS2=''

@@ -46,7 +46,9 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
     function __devtrace_preexec --on-event fish_preexec
         set -l before $status
         set -l form e
-        if test -n "$fish_private_mode"
+        if test -n "$__devtrace_quiet"
+            # the lines come by a pipe: nobody typed them, and no history keeps them
+        else if test -n "$fish_private_mode"
             set form h
         else if string match -q ' *' -- $argv[1]
             set form p
@@ -81,11 +83,12 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
         end
     end
 
-    # With commands from a pipe an interactive fish would read them all at once: this reads one at a time.
+    # With commands from a pipe an interactive fish would read them all at once: this reads one at a time. It
+    # leaves the reading to `sh`, since the `read` of fish drops bytes that are not UTF-8.
     function __devtrace_drive
         set -l command
         set -l last 0
-        while builtin read -l line
+        while set -l line (command sh -c 'IFS= read -r line || [ -n "$line" ] && printf "%s\n" "$line"')
             set -a command $line
             set -l text (string join \n -- $command | string collect)
             if printf '%s\n' $text | command fish --no-execute 2>/dev/null

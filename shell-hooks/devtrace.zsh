@@ -57,9 +57,9 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
   # A command begins. $1 is exactly what was typed; the user's options are read before ours are set.
   __devtrace_preexec() {
     local __devtrace_status=$? __devtrace_form=e
-    [[ ! -o histignorespace || $1 != ' '* ]] || __devtrace_form=p
+    [[ -n $__devtrace_quiet || ! -o histignorespace || $1 != ' '* ]] || __devtrace_form=p
     builtin emulate -L zsh -o no_multibyte -o extended_glob
-    [[ -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || __devtrace_form=h
+    [[ -n $__devtrace_quiet || -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || __devtrace_form=h
     local REPLY text=
     if [[ $__devtrace_form == e || $__devtrace_private == text ]]; then
       __devtrace_form=e

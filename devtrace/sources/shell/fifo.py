@@ -37,6 +37,7 @@ FORMS: dict[str, tuple[str, str | None]] = {
     "a": ("private", "leading space, or a line repeated under erasedups"),
     "h": ("private", "kept out of the shell's history"),
     "o": ("unknown", "the shell's history is off"),
+    "s": ("unknown", "lines came into the shell's history from elsewhere"),
     "z": ("unknown", "the shell keeps no history"),
 }
 
@@ -45,6 +46,7 @@ WARNINGS: dict[str, str] = {
     "promptvars_off": "promptvars is off, so PS0 cannot run: starts are seen at the next prompt",
     "ps0_readonly": "PS0 is read-only: starts are seen at the next prompt",
     "prompt_command_readonly": "PROMPT_COMMAND is read-only: an end is seen when the next command starts",
+    "line_editor": "the line editor ran commands (Ctrl-X Ctrl-E): of each, the last line is recorded",
     "blesh": "ble.sh edits the line here, which is not tested",
 }
 
