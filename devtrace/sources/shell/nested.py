@@ -22,6 +22,7 @@ _INFO_EXIT = 1 << 3
 _GET_INFO = 3 << 30 | _INFO.size << 16 | 0xFF << 8 | 11
 _MEETINGS_KEPT = 4096  # shells greeted and not yet met; more are looked at later
 _MOST_WATCHED = 256  # a descriptor each
+_SANDBOXED = 1024  # process ids up to here may be those of a small PID namespace
 _SHARE_OF_TIME = 20  # one part in so many may be spent on looking through all processes
 
 
@@ -90,7 +91,7 @@ class Watch:
         process = processes.read(hello.pid)
         if process is None or process.starttime != hello.starttime:
             parent = processes.read(hello.ppid)
-            if processes.is_near(hello.pid) and processes.descends_from(parent, self._root):
+            if hello.pid > _SANDBOXED and self._may_be_parent(parent, hello.starttime):
                 # It lived for a millisecond, as most do, and its parent is still there.
                 return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
             if time.monotonic() < self._look_around_at:
@@ -104,6 +105,12 @@ class Watch:
             is_gone=False,
             family=_family(processes.read(process.ppid)),
         )
+
+    def _may_be_parent(self, parent: Process | None, starttime: int) -> bool:
+        """Whether a shell that is gone can have been its child; the parent's number may be another's by now."""
+        if parent is None or parent.starttime > starttime:
+            return False
+        return self._processes.descends_from(parent, self._root)
 
     def _look_around(self, pid: int, starttime: int) -> Process | None:
         """Through all processes, which takes long on a large machine: then not again for a while."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-_NEAR = 1024  # a process id given out so shortly ago was given out in our own PID namespace
 _DEEPEST = 1024  # generations
 
 
@@ -81,13 +80,6 @@ class Processes:
                 if process.ppid == own and self.pids(process.pid)[level : level + 1] == [child]:
                     return process.pid
         return child
-
-    def is_near(self, pid: int) -> bool:
-        """Whether the number is one of the last that were given out here (proc(5): loadavg)."""
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            last = int((self._proc / "loadavg").read_bytes().split()[-1])
-            return pid > _NEAR and 0 <= last - pid < _NEAR
-        return False
 
     def zombie_status(self, pid: int) -> int | None:
         """The wait status of a process that has ended and was not waited for yet."""
