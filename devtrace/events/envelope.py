@@ -7,6 +7,7 @@ through policy, spool and store. Not here: the kinds themselves (their own files
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any, ClassVar, TypeVar
@@ -19,6 +20,8 @@ FRAME_VERSION = 1
 # {v, kind, session, id, parent, actor, started_us, ended_us, status, title, cwd, exit_code, source,
 #  exit_source, trusted, data: {...}, blobs: {name: bytes}}
 Frame = dict[str, Any]
+
+_NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # what surrogateescape does not know
 
 STATUSES = ("running", "ok", "failed", "interrupted", "unknown")
 
@@ -121,9 +124,9 @@ def check_frame(frame: Frame) -> Frame:
     Raises UsageError ERR_FRAME with the first field that is wrong. An unknown kind passes: a newer guest
     may know more than we do, and its record is kept.
     """
-    wrong = next((name for name, fits in _ENVELOPE.items() if not fits(frame.get(name))), None)
-    if wrong is not None:
-        raise UsageError(f"the frame's {wrong} does not fit", code="ERR_FRAME", context={"field": wrong})
+    for name, fits in _ENVELOPE.items():
+        if not fits(frame.get(name)):
+            raise UsageError(f"the frame's {name} does not fit", code="ERR_FRAME", context={"field": name})
     return frame
 
 
@@ -131,12 +134,12 @@ def text_and_bytes(name: str, value: str) -> dict[str, str]:
     """A text that may hold lone surrogates, as SQLite can take it.
 
     Returns `{name: text}`, and `{name: text with U+FFFD, name_b64: base64 of the true bytes}` when the
-    bytes were not UTF-8.
+    bytes were not UTF-8. A surrogate that stands for no byte becomes U+FFFD in both.
     """
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:
-        raw = value.encode("utf-8", "surrogateescape")
+        raw = _NO_BYTE.sub("\ufffd", value).encode("utf-8", "surrogateescape")
         return {name: raw.decode("utf-8", "replace"), f"{name}_b64": base64.b64encode(raw).decode()}
     return {name: value}
 
@@ -163,6 +166,6 @@ _ENVELOPE: dict[str, Callable[[Any], bool]] = {
     "exit_code": lambda value: value is None or _is_int(value),
     "source": lambda value: isinstance(value, str),
     "exit_source": _is_text_or_none,
-    "trusted": lambda value: value in (0, 1, 2),
+    "trusted": lambda value: _is_int(value) and 0 <= value <= 2,
     "data": lambda value: isinstance(value, dict),
 }

@@ -1,24 +1,33 @@
 """The one way to write events: `append`.
 
 Frames come in redacted (pipeline.py, or the spool); events, blobs, counters and the chain go out in one
-transaction. Appending is idempotent by (session, id): what is there is left as it is.
+transaction. Appending is idempotent by (session, id): what is there is left as it is. So is an event that was
+closed as interrupted and whose end arrives after all: the end becomes an event of its own, linked to it.
 
 Lives here: the transaction and the row of a frame. Not here: the hash (chain.py), redaction (policy/).
 """
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from devtrace.events import Frame, check_frame, text_and_bytes
-from devtrace.store import blobs, chain
+from devtrace.errors import UsageError
+from devtrace.events import Frame, check_frame
+from devtrace.store import blobs, chain, storable
 from devtrace.store.connection import transaction
 
+# What makes a frame unfit for the store, whoever made it. RecursionError: it nests too deeply.
+UNFIT = (UsageError, ValueError, TypeError, RecursionError)
+
 _EVENT = (*chain.COLUMNS, "hash")
-_INSERT = f"INSERT INTO events ({', '.join(_EVENT)}) VALUES ({', '.join('?' * len(_EVENT))})"
+_INSERT = (
+    f"INSERT INTO events ({', '.join(_EVENT)}) VALUES ({', '.join('?' * len(_EVENT))})"
+    " ON CONFLICT (id, session) DO NOTHING"
+)
 _RUNNING = (
     "session",
     "id",
@@ -34,25 +43,36 @@ _RUNNING = (
     "data",
 )
 _INSERT_RUNNING = (
-    f"INSERT OR IGNORE INTO running ({', '.join(_RUNNING)}) VALUES ({', '.join('?' * len(_RUNNING))})"
+    f"INSERT INTO running ({', '.join(_RUNNING)}) SELECT {', '.join('?' * len(_RUNNING))}"
+    " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ? AND session = ?)"
+    " ON CONFLICT (id, session) DO UPDATE SET "
+    + ", ".join(f"{name} = excluded.{name}" for name in _RUNNING[2:])
 )
 _COUNT = """
 INSERT INTO sessions (id, kind, started_us, status, n_events, n_failed) VALUES (?, 'import', ?, 'ended', ?, ?)
 ON CONFLICT (id) DO UPDATE
 SET n_events = n_events + excluded.n_events, n_failed = n_failed + excluded.n_failed
 """
+_TEXTS = ("kind", "actor", "title", "cwd", "source", "exit_source")
 
 
-class _Tally:
-    """What one transaction adds to a session."""
+class Row:
+    """A frame as it goes into the database: its columns, `data` not yet as JSON, and its blobs."""
 
-    __slots__ = ("events", "failed", "first_us", "head")
+    __slots__ = ("blobs", "columns", "data")
 
-    def __init__(self, head: str, first_us: int):
-        self.head = head
-        self.first_us = first_us
-        self.events = 0
-        self.failed = 0
+    def __init__(self, columns: dict[str, Any], data: dict[str, Any], payloads: dict[str, bytes]):
+        self.columns = columns
+        self.data = data
+        self.blobs = payloads
+
+    @property
+    def session(self) -> str:
+        return str(self.columns["session"])
+
+    @property
+    def is_running(self) -> bool:
+        return bool(self.columns["status"] == "running")
 
 
 def append(db: sqlite3.Connection, frames: Sequence[Frame], *, recorded_us: int | None = None) -> int:
@@ -63,80 +83,115 @@ def append(db: sqlite3.Connection, frames: Sequence[Frame], *, recorded_us: int 
     `import`; one of a sealed session is sealed again, as late. Raises UsageError ERR_FRAME for a frame
     that does not fit, ValueError for a float in its data, sqlite3.Error when nothing could be written.
     """
-    for frame in frames:
-        check_frame(frame)
+    rows = [row_of(frame) for frame in frames]
     with transaction(db):
-        return append_within(db, frames, recorded_us=recorded_us)
+        return append_within(db, rows, recorded_us=recorded_us)
 
 
-def append_within(db: sqlite3.Connection, frames: Sequence[Frame], *, recorded_us: int | None = None) -> int:
+def append_within(db: sqlite3.Connection, rows: Iterable[Row], *, recorded_us: int | None = None) -> int:
     """`append` inside a transaction that the caller holds (the drain, which commits its offset with it)."""
     now_us = time.time_ns() // 1_000 if recorded_us is None else recorded_us
     tallies: dict[str, _Tally] = {}
-    for frame in frames:
-        row = _row(frame, now_us)
-        if db.execute(
-            "SELECT 1 FROM events WHERE id = ? AND session = ?", (row["id"], row["session"])
-        ).fetchone():
-            continue
-        if frame["status"] == "running":
-            row["data"] = chain.dumps(row["data"])
-            db.execute(_INSERT_RUNNING, [row[column] for column in _RUNNING])
-            continue
-        tally = tallies.get(row["session"])
+    for row in rows:
+        row.columns["recorded_us"] = now_us
+        tally = tallies.get(row.session)
         if tally is None:
-            tally = tallies[row["session"]] = _Tally(chain.head(db, row["session"])[1], row["started_us"])
-        _write(db, row, frame.get("blobs") or {}, tally)
-    for session, tally in tallies.items():
-        db.execute(_COUNT, (session, tally.first_us, tally.events, tally.failed))
-        _seal_again(db, session, now_us)
+            tally = tallies[row.session] = _Tally(db, row.session, row.columns["started_us"])
+        if row.is_running:
+            tally.start(row)
+        else:
+            tally.add(row)
+    for tally in tallies.values():
+        tally.close(now_us)
     return sum(tally.events for tally in tallies.values())
 
 
-def _write(db: sqlite3.Connection, row: dict[str, Any], payloads: Mapping[str, bytes], tally: _Tally) -> None:
-    if payloads:
-        row["data"]["blobs"] = {
-            name: {"sha256": blobs.put(db, payload), "size": len(payload)}
-            for name, payload in payloads.items()
-        }
-    row["data"] = chain.dumps(row["data"])
-    tally.head = chain.link(tally.head, row)
-    db.execute(_INSERT, [*(row[column] for column in chain.COLUMNS), tally.head])
-    db.execute("DELETE FROM running WHERE id = ? AND session = ?", (row["id"], row["session"]))
-    tally.events += 1
-    tally.failed += row["status"] == "failed"
+def row_of(frame: Frame) -> Row:
+    """What goes into the database. Raises one of UNFIT for a frame that cannot; needs no database."""
+    check_frame(frame)
+    columns = {column: frame.get(column) for column in chain.COLUMNS}
+    for name in _TEXTS:
+        value = columns[name]
+        if value is not None and not value.isascii():
+            columns[name] = storable.text(value)
+    data = storable.data(frame["data"])
+    payloads = frame.get("blobs") or {}
+    if not all(isinstance(name, str) and isinstance(payload, bytes) for name, payload in payloads.items()):
+        raise TypeError("blobs are bytes by their names")
+    columns["data"] = chain.encode(data)
+    return Row(columns, data, payloads)
 
 
-def _row(frame: Frame, now_us: int) -> dict[str, Any]:
-    """The columns of a frame; text that is not UTF-8 gets U+FFFD there, and its bytes into `data`."""
-    row: dict[str, Any] = {column: frame.get(column) for column in chain.COLUMNS}
-    row["recorded_us"] = now_us
-    row["data"] = _storable(frame["data"])
-    for column in ("title", "cwd"):
-        if row[column] is not None:
-            row[column] = text_and_bytes(column, row[column])[column]
-    return row
+class _Tally:
+    """What one transaction adds to a session: its events in their chain, and their number."""
 
+    __slots__ = ("_db", "_first_us", "_has_running", "_head", "_session", "_started", "events", "failed")
 
-def _storable(value: Any) -> Any:
-    """A copy of JSON-like data in which every text can be stored."""
-    if isinstance(value, dict):
-        storable: dict[str, Any] = {}
-        for name, inner in value.items():
-            if isinstance(inner, str):
-                storable.update(text_and_bytes(name, inner))
-            else:
-                storable[name] = _storable(inner)
-        return storable
-    if isinstance(value, list | tuple):
-        return [_storable(inner) for inner in value]
-    return text_and_bytes("", value)[""] if isinstance(value, str) else value
-
-
-def _seal_again(db: sqlite3.Connection, session: str, now_us: int) -> None:
-    if db.execute("SELECT 1 FROM seals WHERE session = ? LIMIT 1", (session,)).fetchone():
-        seq, head = chain.head(db, session)
-        db.execute(
-            "INSERT INTO seals (session, seq, hash, sealed_us, late) VALUES (?, ?, ?, ?, 1)",
-            (session, seq, head, now_us),
+    def __init__(self, db: sqlite3.Connection, session: str, first_us: int):
+        self._db = db
+        self._session = session
+        self._first_us = first_us
+        self._head = chain.head(db, session)[1]
+        self._has_running = (
+            db.execute("SELECT 1 FROM running WHERE session = ? LIMIT 1", (session,)).fetchone() is not None
         )
+        self.events = 0
+        self.failed = 0
+
+    def start(self, row: Row) -> None:
+        columns = row.columns
+        key = (columns["id"], self._session)
+        self._db.execute(_INSERT_RUNNING, [*(columns[name] for name in _RUNNING), *key])
+        self._has_running = True
+
+    def add(self, row: Row) -> None:
+        columns = row.columns
+        if row.blobs:
+            named = {
+                name: {"sha256": blobs.put(self._db, payload), "size": len(payload)}
+                for name, payload in row.blobs.items()
+            }
+            columns["data"] = chain.encode({**row.data, "blobs": named})
+        if not self._insert(columns):
+            self._add_late_end(columns)
+            return
+        if self._has_running:
+            key = (columns["id"], self._session)
+            self._db.execute("DELETE FROM running WHERE id = ? AND session = ?", key)
+
+    def close(self, now_us: int) -> None:
+        if self.events:
+            self._db.execute(_COUNT, (self._session, self._first_us, self.events, self.failed))
+            seal_late(self._db, self._session, now_us)
+
+    def _insert(self, columns: dict[str, Any]) -> bool:
+        linked = chain.link(self._head, columns)
+        values = [*(columns[name] for name in chain.COLUMNS), linked]
+        if self._db.execute(_INSERT, values).rowcount == 0:
+            return False
+        self._head = linked
+        self.events += 1
+        self.failed += columns["status"] == "failed"
+        return True
+
+    def _add_late_end(self, columns: dict[str, Any]) -> None:
+        """The event is known. If all that was known of its end is that nobody saw it, this is its end."""
+        known = self._db.execute(
+            "SELECT status, exit_source FROM events WHERE id = ? AND session = ?",
+            (columns["id"], self._session),
+        ).fetchone()
+        if known != ("interrupted", "unknown") or columns["status"] == "interrupted":
+            return
+        event = columns["id"]
+        end = hashlib.sha256(f"end of {event} in {self._session}".encode()).hexdigest()[:16]
+        if self._insert({**columns, "id": end}):
+            self._db.execute(
+                "INSERT INTO links VALUES (?, ?, ?, ?, 'end', 'certain', ?) ON CONFLICT DO NOTHING",
+                (self._session, event, self._session, end, columns["recorded_us"]),
+            )
+
+
+def seal_late(db: sqlite3.Connection, session: str, now_us: int) -> None:
+    """Seal a session again that was sealed before, since something was added to it."""
+    if db.execute("SELECT 1 FROM seals WHERE session = ? LIMIT 1", (session,)).fetchone():
+        chain.seal(db, session, now_us)

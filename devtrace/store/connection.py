@@ -10,6 +10,8 @@ import contextlib
 import fcntl
 import os
 import sqlite3
+import stat
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,14 +21,22 @@ from devtrace.store import VERSION
 from devtrace.workspace import Workspace, from_os_error
 
 BUSY_MS = 30_000
+_LOOK_AGAIN_S = 0.01  # between two tries for a flock
+# Where no -shm can be made beside the database, nobody writes it either. Then SQLite reads it without locks
+# and without a -shm, a -wal included that a killed writer left behind; failing that, the database alone.
+_ALONE = (("ro&vfs=unix-none", True), ("ro&immutable=1", False))
+_CANNOT_READ = ("SQLITE_IOERR_READ", "SQLITE_IOERR_SHORT_READ", "SQLITE_IOERR_CORRUPTFS")
 
 
-def open_store(workspace: Workspace, *, create: bool = False) -> sqlite3.Connection:
+def open_store(
+    workspace: Workspace, *, create: bool = False, patience_ms: int = BUSY_MS
+) -> sqlite3.Connection:
     """A connection that can write; the schema is current when this returns.
 
     With `create` the store is made where it is missing. Every statement commits by itself unless a BEGIN
-    IMMEDIATE is open. May be used by one thread at a time. Raises EnvironmentError ERR_STORE_MISSING,
-    ERR_STORE_DAMAGED, ERR_STORE_NEWER, ERR_STORE_READONLY, ERR_STORE_FULL or ERR_STORE_LOCKED.
+    IMMEDIATE is open, and waits `patience_ms` for other writers. May be used by one thread at a time. Raises
+    EnvironmentError ERR_STORE_MISSING, ERR_STORE_DAMAGED, ERR_STORE_NEWER, ERR_STORE_READONLY,
+    ERR_STORE_FULL or ERR_STORE_LOCKED.
     """
     if create:
         workspaces.create(workspace)
@@ -34,10 +44,11 @@ def open_store(workspace: Workspace, *, create: bool = False) -> sqlite3.Connect
         raise _missing(workspace)
     _must_be_writable(workspace)
     with translated(workspace):
-        db = _connect(workspace, "rwc" if create else "rw")
+        _make_private(workspace.database)
+        db = _connect(workspace, "rw", patience_ms)
         try:
-            if _version(db, workspace) < VERSION:
-                _migrate(workspace, db)
+            if must_be_known(db, workspace) < VERSION:
+                _migrate(workspace, db, patience_ms)
             db.execute("PRAGMA synchronous = NORMAL")
             db.execute("PRAGMA foreign_keys = ON")
             db.execute(f"PRAGMA journal_size_limit = {64 << 20}")
@@ -57,8 +68,13 @@ def open_reader(workspace: Workspace) -> sqlite3.Connection:
     with translated(workspace):
         try:
             return _reader(workspace, "ro")
-        except sqlite3.OperationalError:  # no -shm can be made beside it: nobody else writes it either
-            return _reader(workspace, "ro&immutable=1")
+        except sqlite3.OperationalError as error:
+            if not _cannot_share(error):
+                raise
+        for mode, is_exclusive in _ALONE:
+            with contextlib.suppress(sqlite3.OperationalError):
+                return _reader(workspace, mode, is_exclusive=is_exclusive)
+        return _reader(workspace, "ro")
 
 
 @contextlib.contextmanager
@@ -79,14 +95,7 @@ def from_sqlite_error(error: sqlite3.Error, workspace: Workspace) -> DevTraceErr
     name = getattr(error, "sqlite_errorname", "") or ""
     path = workspace.database
     context = {"path": str(path), "sqlite": name or str(error)}
-    if name.startswith(("SQLITE_CORRUPT", "SQLITE_NOTADB")):
-        return EnvironmentError(
-            f"{path} is damaged: {error}",
-            code="ERR_STORE_DAMAGED",
-            hint="move it away; `devtrace init` makes a new one, and the spool is taken in by it",
-            context=context,
-        )
-    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")):
+    if name.startswith(("SQLITE_FULL", "SQLITE_IOERR")) and name not in _CANNOT_READ:
         return EnvironmentError(
             f"{path} cannot be written: {error}",
             code="ERR_STORE_FULL",
@@ -94,21 +103,17 @@ def from_sqlite_error(error: sqlite3.Error, workspace: Workspace) -> DevTraceErr
             context=context,
         )
     if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-        return EnvironmentError(
-            f"{path} is locked by another process",
-            code="ERR_STORE_LOCKED",
-            hint="try again; `devtrace doctor` names live sessions",
-            context=context,
-        )
+        return _is_locked(path, context)
     if name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_AUTH")):
+        verb = "opened" if name.startswith("SQLITE_CANTOPEN") else "written"
         return EnvironmentError(
-            f"{path} cannot be written: {error}",
+            f"{path} cannot be {verb}: {error}",
             code="ERR_STORE_READONLY",
             hint="check the owner and the permissions of .devtrace/",
             context=context,
         )
     return EnvironmentError(
-        f"{path} cannot be read: {error}",
+        f"{path} is damaged: {error}",
         code="ERR_STORE_DAMAGED",
         hint="move it away; `devtrace init` makes a new one, and the spool is taken in by it",
         context=context,
@@ -129,33 +134,42 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold an exclusive flock on a file of the store."""
+def locked(path: Path, *, patience_ms: int = BUSY_MS) -> Iterator[None]:
+    """Hold an exclusive flock on a file of the store. Raises EnvironmentError ERR_STORE_LOCKED, OSError."""
     handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        until = time.monotonic() + patience_ms / 1000
+        while not try_lock(handle):
+            if time.monotonic() > until:
+                raise _is_locked(path, {"path": str(path)})
+            time.sleep(_LOOK_AGAIN_S)
         yield
     finally:
         os.close(handle)
 
 
-def _connect(workspace: Workspace, mode: str) -> sqlite3.Connection:
-    before = os.umask(0o177) if mode == "rwc" else -1
+def try_lock(handle: int) -> bool:
+    """Take an exclusive flock if nobody holds one: what tells a process that lives from one that is gone."""
     try:
-        uri = f"{workspace.database.absolute().as_uri()}?mode={mode}"
-        db = sqlite3.connect(
-            uri, uri=True, timeout=BUSY_MS / 1000, isolation_level=None, check_same_thread=False
-        )
-    finally:
-        if before >= 0:
-            os.umask(before)
-    return db
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
-def _reader(workspace: Workspace, mode: str) -> sqlite3.Connection:
+def _connect(workspace: Workspace, mode: str, patience_ms: int = BUSY_MS) -> sqlite3.Connection:
+    uri = f"{workspace.database.absolute().as_uri()}?mode={mode}"
+    return sqlite3.connect(
+        uri, uri=True, timeout=patience_ms / 1000, isolation_level=None, check_same_thread=False
+    )
+
+
+def _reader(workspace: Workspace, mode: str, *, is_exclusive: bool = False) -> sqlite3.Connection:
     db = _connect(workspace, mode)
     try:
-        if _version(db, workspace) == 0:
+        if is_exclusive:
+            db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        if must_be_known(db, workspace) == 0:
             raise _missing(workspace)
         db.execute("PRAGMA query_only = ON")
     except BaseException:
@@ -164,7 +178,24 @@ def _reader(workspace: Workspace, mode: str) -> sqlite3.Connection:
     return db
 
 
-def _version(db: sqlite3.Connection, workspace: Workspace) -> int:
+def _cannot_share(error: sqlite3.OperationalError) -> bool:
+    """Whether SQLite could not make or lock the -shm through which readers and writers share the -wal."""
+    name = getattr(error, "sqlite_errorname", "") or ""
+    return name.startswith(("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR_SHM", "SQLITE_IOERR_LOCK"))
+
+
+def _make_private(database: Path) -> None:
+    """The database is 0600 from its first moment, and so are -wal and -shm: SQLite gives them its mode."""
+    try:
+        os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    except FileExistsError:
+        mode = database.stat().st_mode
+        if stat.S_ISREG(mode) and mode & 0o077:
+            database.chmod(0o600)
+
+
+def must_be_known(db: sqlite3.Connection, workspace: Workspace) -> int:
+    """The schema's version. Raises EnvironmentError ERR_STORE_NEWER when a newer devtrace has migrated it."""
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if version > VERSION:
         raise EnvironmentError(
@@ -176,14 +207,17 @@ def _version(db: sqlite3.Connection, workspace: Workspace) -> int:
     return int(version)
 
 
-def _migrate(workspace: Workspace, db: sqlite3.Connection) -> None:
-    """Under the flock: switching to WAL and first use of the migrations both fail when raced."""
+def _migrate(workspace: Workspace, db: sqlite3.Connection, patience_ms: int) -> None:
+    """Under the flock: switching to WAL and first use of the migrations both fail when raced.
+
+    Each step is one transaction with the note that it was done: a killed process leaves whole steps behind.
+    """
     from sqlite_utils import Database
 
     from devtrace.store.migrations import migrations
 
-    with locked(workspace.lock):
-        if _version(db, workspace) >= VERSION:
+    with locked(workspace.lock, patience_ms=patience_ms):
+        if must_be_known(db, workspace) >= VERSION:
             return
         if db.execute("PRAGMA page_count").fetchone() == (0,):
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
@@ -201,6 +235,15 @@ def _must_be_writable(workspace: Workspace) -> None:
                 hint="check the owner and the permissions of .devtrace/",
                 context={"path": str(path)},
             )
+
+
+def _is_locked(path: Path, context: dict[str, str]) -> EnvironmentError:
+    return EnvironmentError(
+        f"{path} is locked by another process",
+        code="ERR_STORE_LOCKED",
+        hint="try again; `devtrace doctor` names live sessions",
+        context=context,
+    )
 
 
 def _missing(workspace: Workspace) -> EnvironmentError:

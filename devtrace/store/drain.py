@@ -5,32 +5,35 @@ Lives here: `drain`. Not here: the files' format (spool.py), the rows (append.py
 
 from __future__ import annotations
 
-import fcntl
 import os
+import re
 import sqlite3
+import stat
 import time
-from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from devtrace.errors import DevTraceError
-from devtrace.events import Event, Frame, Gap, check_frame
+from devtrace.events import Event, Frame, Gap
 from devtrace.ids import is_session_id, new_span_id
-from devtrace.store import sessions
-from devtrace.store.append import append_within
-from devtrace.store.connection import transaction
-from devtrace.store.spool import SUFFIX, read_frames
+from devtrace.store import chain, sessions
+from devtrace.store.append import UNFIT, Row, append_within, row_of
+from devtrace.store.connection import transaction, try_lock
+from devtrace.store.spool import FRAME_LIMIT, HEADER_SIZE, MAGIC, SUFFIX, Damage, Read, decode, read_frames
 from devtrace.workspace import Workspace
 
 SESSION_FRAME = "@session"  # not an event: the row of a session whose host could not reach the database
-_BATCH_BYTES = 8 << 20
+_BATCH_BYTES = 8 << 20  # one transaction: others wait for it
+_LONGEST_BYTES = FRAME_LIMIT + HEADER_SIZE
+_HEAD_BYTES = 64 << 10  # of a file, in which its first frame tells whose it is
+_SESSION = re.compile(rb'"session":"([0-9a-f]{32})"')
 
 
 class Drained(NamedTuple):
     """What one drain did."""
 
-    events: int
-    damaged: int
+    events: int  # that were new
+    damaged: int  # stretches of a file, and frames, of which no event could be made
     files: int  # that were read to their end and removed
 
 
@@ -40,109 +43,181 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
     Events and the file's offset are committed together; a file is removed once its writer is gone and all
     of it is stored. Damage becomes a `gap` of the session it stood in. Raises sqlite3.Error, OSError.
     """
-    files = sorted(path for path in _spooled(workspace))
+    files = _spooled(workspace)
     if not files:
         return Drained(0, 0, 0)
     lock = os.open(workspace.run / "drain.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(lock)
-        return Drained(0, 0, 0)
-    try:
+        if not try_lock(lock):
+            return Drained(0, 0, 0)
         results = [_drain_file(db, path) for path in files]
+        _forget_removed(db, workspace)
     finally:
         os.close(lock)
     return Drained(*map(sum, zip(*results, strict=True)))
 
 
-def _spooled(workspace: Workspace) -> list[Path]:
-    try:
-        return [path for path in workspace.spool.iterdir() if path.name.endswith(SUFFIX)]
-    except FileNotFoundError:
-        return []
-
-
-def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return Drained(0, 0, 0)
-    events = damaged = 0
-    try:
-        is_finished = _writer_is_gone(fd)  # before reading: what it wrote is all there then
-        offset = _offset(db, path)
-        while data := os.pread(fd, _BATCH_BYTES, offset):
-            is_last = len(data) < _BATCH_BYTES
-            read = read_frames(data, offset, is_finished=is_finished and is_last)
-            if read.offset == offset and not is_last:  # one frame is longer than a batch
-                data = os.pread(fd, os.fstat(fd).st_size - offset, offset)
-                read = read_frames(data, offset, is_finished=is_finished)
-            if read.offset == offset:
-                break
-            with transaction(db):
-                events += _store(db, read.frames, read.damaged)
-                db.execute("INSERT OR REPLACE INTO spool_offsets VALUES (?, ?)", (path.name, read.offset))
-            damaged += read.damaged
-            offset = read.offset
-        if is_finished and offset >= os.fstat(fd).st_size:
-            path.unlink(missing_ok=True)
-            db.execute("DELETE FROM spool_offsets WHERE file = ?", (path.name,))
-            return Drained(events, damaged, 1)
-    finally:
-        os.close(fd)
-    return Drained(events, damaged, 0)
-
-
-def _store(db: sqlite3.Connection, frames: list[Frame], damaged: int) -> int:
-    """Append what has the shape of an event; the rest is damage too, and damage is said."""
-    good: list[Frame] = []
-    for frame in frames:
-        if frame.get("kind") == SESSION_FRAME:
-            _store_session(db, frame)
-            continue
-        try:
-            good.append(check_frame(frame))
-        except DevTraceError:
-            damaged += 1
-    if damaged:
-        good += _gaps(good, damaged)
-    return append_within(db, good)
-
-
-def _store_session(db: sqlite3.Connection, frame: Frame) -> None:
-    columns = frame.get("columns")
-    if isinstance(columns, dict) and is_session_id(str(columns.get("id"))):
-        sessions.write_row(db, columns)
-
-
-def _gaps(frames: list[Frame], damaged: int) -> list[Frame]:
-    sessions_here = Counter(frame["session"] for frame in frames)
-    if not sessions_here:
-        return []
-    now_us = time.time_ns() // 1_000
-    gap = Event(
-        session=sessions_here.most_common(1)[0][0],
-        id=new_span_id(),
-        actor="human",
-        started_us=now_us,
-        ended_us=now_us,
-        status="unknown",
-        source="host",
-        trusted=2,
-        body=Gap(reason="damaged_frame", count=damaged),
-    )
-    return [gap.to_frame()]
-
-
-def _offset(db: sqlite3.Connection, path: Path) -> int:
+def offset_of(db: sqlite3.Connection, path: Path) -> int:
+    """Up to which byte a file of the spool has been taken in."""
     row = db.execute("SELECT offset FROM spool_offsets WHERE file = ?", (path.name,)).fetchone()
     return int(row[0]) if row else 0
 
 
-def _writer_is_gone(fd: int) -> bool:
+def _spooled(workspace: Workspace) -> list[Path]:
+    """The files of the spool, the oldest first."""
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return sorted(path for path in workspace.spool.iterdir() if path.name.endswith(SUFFIX))
+    except FileNotFoundError:
+        return []
+
+
+def _forget_removed(db: sqlite3.Connection, workspace: Workspace) -> None:
+    """A process that was killed between removing a file and forgetting its offset leaves the offset."""
+    known = {name for (name,) in db.execute("SELECT file FROM spool_offsets")}
+    for name in known - {path.name for path in _spooled(workspace)}:
+        db.execute("DELETE FROM spool_offsets WHERE file = ?", (name,))
+
+
+def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
-        return False
-    return True
+        return Drained(0, 0, 0)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return Drained(0, 0, 0)
+        is_finished = try_lock(fd)  # before reading: what its writer wrote is all there then
+        offset = offset_of(db, path)
+        events = damaged = 0
+        while (read := _read(fd, offset, is_finished)) is not None:
+            with transaction(db):
+                stored = _store(db, read, fd)
+                db.execute("INSERT OR REPLACE INTO spool_offsets VALUES (?, ?)", (path.name, read.offset))
+            events += stored.events
+            damaged += stored.damaged
+            offset = read.offset
+        if not is_finished or offset < os.fstat(fd).st_size:
+            return Drained(events, damaged, 0)
+        path.unlink(missing_ok=True)
+        return Drained(events, damaged, 1)
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, offset: int, is_finished: bool) -> Read | None:
+    """The next frames of a file from that byte on, a batch of them; None when there is nothing to do."""
+    for size in (_BATCH_BYTES, _LONGEST_BYTES):  # the second when one frame is longer than a batch
+        data = os.pread(fd, size, offset)
+        is_all = len(data) < size
+        read = read_frames(data, offset, is_finished=is_finished and is_all)
+        if read.offset > offset:
+            return read
+        if is_all:
+            break
+    return None
+
+
+def _store(db: sqlite3.Connection, read: Read, fd: int) -> Drained:
+    """Append what has the shape of an event; the rest is damage too, and damage is said."""
+    rows: list[Row] = []
+    damages = list(read.damages)
+    ended: dict[str, int] = {}
+    for number, frame in enumerate(read.frames):
+        try:
+            if frame.get("kind") == SESSION_FRAME:
+                ended |= _store_session(db, frame)
+            else:
+                rows.append(row_of(frame))
+        except (*UNFIT, sqlite3.IntegrityError):
+            damages.append(
+                Damage(number, b'"session":"%s"' % str(frame.get("session")).encode("utf-8", "replace"))
+            )
+    rows += [row_of(gap) for gap in _gaps(read.frames, damages, fd)]
+    events = append_within(db, rows)
+    for session, ended_us in ended.items():
+        chain.seal(db, session, ended_us)
+    return Drained(events, len(damages), 0)
+
+
+def _store_session(db: sqlite3.Connection, frame: Frame) -> dict[str, int]:
+    """Write a session's row; returns when it ended, if it did. Raises UNFIT or sqlite3.IntegrityError."""
+    columns = frame.get("columns")
+    if not isinstance(columns, dict) or not is_session_id(str(columns.get("id"))):
+        raise ValueError("no session")
+    # A newer devtrace may know more columns.
+    known = {name: value for name, value in columns.items() if name in sessions.COLUMNS}
+    row = db.execute("SELECT kind FROM sessions WHERE id = ?", (known["id"],)).fetchone()
+    has_ended = known.get("status", "active") != "active"
+    if row in (None, ("import",)) or has_ended:  # its begin may come after its end
+        sessions.write_row(db, known)
+    return {known["id"]: known.get("ended_us") or known["started_us"]} if has_ended else {}
+
+
+# --- what is lost ---
+
+
+def _gaps(frames: Sequence[Frame], damages: Sequence[Damage], fd: int) -> list[Frame]:
+    """One gap a session for the damage in it, from the frame before it to the one after."""
+    now_us = time.time_ns() // 1_000
+    lost: dict[str, tuple[int, int, int]] = {}
+    for damage in damages:
+        session = _session_of(damage, frames, fd)
+        if session is not None:
+            since_us, until_us = _around(damage, frames, session, now_us)
+            count, first_us, last_us = lost.get(session, (0, since_us, until_us))
+            lost[session] = (count + 1, min(first_us, since_us), max(last_us, until_us))
+    return [
+        Event(
+            session=session,
+            id=new_span_id(),
+            actor="human",
+            started_us=since_us,
+            ended_us=until_us,
+            status="unknown",
+            source="host",
+            trusted=2,
+            body=Gap(reason="damaged_frame", count=count),
+        ).to_frame()
+        for session, (count, since_us, until_us) in lost.items()
+    ]
+
+
+def _session_of(damage: Damage, frames: Sequence[Frame], fd: int) -> str | None:
+    """Whose the damaged bytes were: their own word, else their neighbour's, else the file's first frame's."""
+    if match := _SESSION.search(damage.excerpt):
+        return match[1].decode()
+    first = _first_frame(fd)
+    neighbours = frames[max(0, damage.before - 1) : damage.before + 1]
+    for frame in (*neighbours, *([first] if first else [])):
+        session = str(frame.get("session") or (frame.get("columns") or {}).get("id"))
+        if is_session_id(session):
+            return session
+    return None
+
+
+def _first_frame(fd: int) -> Frame | None:
+    data = os.pread(fd, _HEAD_BYTES, 0)
+    second = data.find(MAGIC, 1)
+    try:
+        return decode(data[HEADER_SIZE : second if second > 0 else len(data)])
+    except (ValueError, RecursionError):
+        return None
+
+
+def _around(damage: Damage, frames: Sequence[Frame], session: str, now_us: int) -> tuple[int, int]:
+    """When the frames of that session before and after the damage happened, as far as there are any."""
+    before = _nearest(frames, range(damage.before - 1, -1, -1), session)
+    after = _nearest(frames, range(damage.before, len(frames)), session)
+    since_us = before if before is not None else after if after is not None else now_us
+    until_us = after if after is not None else now_us
+    return min(since_us, until_us), max(since_us, until_us)
+
+
+def _nearest(frames: Sequence[Frame], numbers: range, session: str) -> int | None:
+    moments = (_moment(frames[number]) for number in numbers if frames[number].get("session") == session)
+    return next((moment for moment in moments if moment is not None), None)
+
+
+def _moment(frame: Frame) -> int | None:
+    moment = frame.get("ended_us") or frame.get("started_us")
+    return moment if isinstance(moment, int) and 0 <= moment < 1 << 62 else None

@@ -15,14 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from devtrace.events import Frame
-from devtrace.store import chain
-from devtrace.store.append import append_within
-from devtrace.store.connection import transaction
+from devtrace.store import chain, storable
+from devtrace.store.append import Row, append_within, row_of
+from devtrace.store.connection import transaction, try_lock
 from devtrace.workspace import Workspace
 
-_COLUMNS = frozenset(
-    (
+COLUMNS = frozenset(  # what may be given; the counters are append's
+    {
         *(
             "id",
             "kind",
@@ -46,7 +45,7 @@ _COLUMNS = frozenset(
             "exit_code",
             "meta",
         ),
-    )
+    }
 )
 
 
@@ -59,6 +58,15 @@ class Hold:
         self._fd = fd
         self._path = path
 
+    def is_lost(self) -> bool:
+        """Whether the file was removed or moved away, so that the session looks like an orphan."""
+        try:
+            there = self._path.stat()
+        except OSError:
+            return True
+        ours = os.fstat(self._fd) if self._fd >= 0 else None
+        return ours is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
+
     def close(self) -> None:
         """The session has ended properly. May be called twice."""
         if self._fd >= 0:
@@ -70,9 +78,12 @@ class Hold:
 def hold(workspace: Workspace, session: str) -> Hold:
     """Take the session's lock; to be done before its row says `active`. Raises OSError."""
     path = _lock_path(workspace, session)
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    fcntl.flock(fd, fcntl.LOCK_EX)
-    return Hold(fd, path)
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        fcntl.flock(fd, fcntl.LOCK_EX)
+        if os.fstat(fd).st_nlink:
+            return Hold(fd, path)
+        os.close(fd)  # between the two lines above it was taken for a dead host's, and removed
 
 
 def begin(db: sqlite3.Connection, **columns: Any) -> None:
@@ -97,8 +108,9 @@ def update(db: sqlite3.Connection, session: str, **columns: Any) -> None:
     """Change columns of a session's row; `meta` is merged into what is there."""
     row = _storable(columns)
     sets = ", ".join("meta = json_patch(meta, ?)" if name == "meta" else f"{name} = ?" for name in row)
-    with transaction(db):
-        db.execute(f"UPDATE sessions SET {sets} WHERE id = ?", [*row.values(), session])
+    if sets:
+        with transaction(db):
+            db.execute(f"UPDATE sessions SET {sets} WHERE id = ?", [*row.values(), session])
 
 
 def end(
@@ -119,10 +131,13 @@ def close_orphans(db: sqlite3.Connection, workspace: Workspace, now_us: int) -> 
     """Close the sessions whose host is gone; returns their ids.
 
     What ran in them becomes an event with the status `interrupted`. Safe when many processes do it at once,
-    and never touches a session whose host lives.
+    and never touches a session whose host lives. To be done after a drain: a killed host may have left the
+    end of what it ran in the spool.
     """
-    active = [session for (session,) in db.execute("SELECT id FROM sessions WHERE status = 'active'")]
-    return [session for session in active if _close_orphan(db, workspace, session, now_us)]
+    open_ones = db.execute(
+        "SELECT id FROM sessions WHERE status = 'active' UNION SELECT session FROM running ORDER BY 1"
+    ).fetchall()
+    return [session for (session,) in open_ones if _close_orphan(db, workspace, session, now_us)]
 
 
 def _close_orphan(db: sqlite3.Connection, workspace: Workspace, session: str, now_us: int) -> bool:
@@ -130,27 +145,34 @@ def _close_orphan(db: sqlite3.Connection, workspace: Workspace, session: str, no
         if not is_dead:
             return False
         with transaction(db):
-            row = db.execute("SELECT status FROM sessions WHERE id = ?", (session,)).fetchone()
-            if row != ("active",):
+            row = db.execute("SELECT status, started_us FROM sessions WHERE id = ?", (session,)).fetchone()
+            cut_short = _interrupted(db, session)
+            is_active = row is not None and row[0] == "active"
+            if not cut_short and not is_active:
                 return False
-            append_within(db, _interrupted(db, session), recorded_us=now_us)
-            last = db.execute(
-                "SELECT max(coalesce(ended_us, started_us)) FROM events WHERE session = ?", (session,)
-            )
-            _end(db, session, last.fetchone()[0] or now_us, "interrupted", None, None)
+            append_within(db, cut_short, recorded_us=now_us)
+            if is_active:
+                _end(db, session, _last_us(db, session, row[1]), "interrupted", None, None)
         _lock_path(workspace, session).unlink(missing_ok=True)
     return True
 
 
-def _interrupted(db: sqlite3.Connection, session: str) -> list[Frame]:
+def _interrupted(db: sqlite3.Connection, session: str) -> list[Row]:
     cursor = db.execute("SELECT * FROM running WHERE session = ? ORDER BY n", (session,))
     names = [column[0] for column in cursor.description]
-    frames = []
+    rows = []
     for values in cursor.fetchall():
-        row = dict(zip(names, values, strict=True))
-        row.update(data=json.loads(row["data"]), status="interrupted", exit_source="unknown", ended_us=None)
-        frames.append({**row, "exit_code": None, "blobs": {}})
-    return frames
+        frame = dict(zip(names, values, strict=True))
+        frame.update(data=json.loads(frame["data"]), status="interrupted", exit_source="unknown")
+        rows.append(row_of(frame))
+    return rows
+
+
+def _last_us(db: sqlite3.Connection, session: str, started_us: int) -> int:
+    """The last moment that is known of a session: when its host was killed, nobody saw."""
+    row = db.execute("SELECT max(coalesce(ended_us, started_us)) FROM events WHERE session = ?", (session,))
+    last: int | None = row.fetchone()[0]
+    return started_us if last is None else max(last, started_us)
 
 
 def _end(
@@ -166,12 +188,7 @@ def _end(
         " WHERE id = ?",
         (ended_us, status, exit_code, head_end, session),
     )
-    seq, head = chain.head(db, session)
-    late = db.execute("SELECT count(*) > 0 FROM seals WHERE session = ?", (session,)).fetchone()[0]
-    db.execute(
-        "INSERT INTO seals (session, seq, hash, sealed_us, late) VALUES (?, ?, ?, ?, ?)",
-        (session, seq, head, ended_us, late),
-    )
+    chain.seal(db, session, ended_us)
 
 
 @contextlib.contextmanager
@@ -182,13 +199,11 @@ def _dead(workspace: Workspace, session: str) -> Iterator[bool]:
     except FileNotFoundError:
         yield True
         return
+    except OSError:  # what cannot be looked at is not known to be dead
+        yield False
+        return
     try:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            yield False
-        else:
-            yield True
+        yield try_lock(fd)
     finally:
         os.close(fd)
 
@@ -198,14 +213,18 @@ def _lock_path(workspace: Workspace, session: str) -> Path:
 
 
 def _storable(columns: dict[str, Any]) -> dict[str, Any]:
-    unknown = columns.keys() - _COLUMNS
+    """The columns as SQLite takes them. Raises ValueError or TypeError for what it would not take."""
+    unknown = columns.keys() - COLUMNS
     if unknown:
         raise ValueError(f"sessions has no column {', '.join(sorted(unknown))}")
-    return {
-        name: chain.dumps(value)
-        if name == "meta"
-        else value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-        if isinstance(value, str)
-        else value
-        for name, value in columns.items()
-    }
+    return {name: _value(name, value) for name, value in columns.items()}
+
+
+def _value(name: str, value: Any) -> str | int | None:
+    if name == "meta" and isinstance(value, dict):
+        return chain.encode(storable.data(value))
+    if isinstance(value, str):
+        return storable.text(value)
+    if value is None or (isinstance(value, int) and -(1 << 63) <= value < 1 << 63):
+        return value
+    raise TypeError(f"{name} of a session is no {type(value).__name__}")

@@ -1,9 +1,10 @@
 """Frames in a file: how processes that do not open the database leave their events, and what survives them.
 
-    file   spool/<random>.spool, 0600, made with O_EXCL; its writer holds LOCK_SH while it lives
+    file   spool/<time and random>.spool, 0600, made with O_EXCL; its writer holds LOCK_SH while it lives
     frame  magic (4 bytes), length (4, big-endian), CRC-32 of the payload (4), payload: a frame as JSON
 
-A full disk tears a frame in the middle; the reader skips to the next magic and counts what it skipped.
+A full disk tears a frame in the middle; the reader skips to the next magic and counts what it skipped. A
+payload is ASCII, so the magic is never a part of one.
 
 Lives here: writing and reading. Not here: taking frames into the database (drain.py).
 Standard library only, and no dataclass: guests import this.
@@ -16,49 +17,56 @@ import fcntl
 import json
 import os
 import struct
-from collections.abc import Iterator
+import time
 from pathlib import Path
 from typing import Any
 
 MAGIC = b"\xd7DTF"
 SUFFIX = ".spool"
-FRAME_LIMIT = 64 << 20  # bytes of one payload; a longer length is damage
+FRAME_LIMIT = 64 << 20  # bytes of one payload; a longer one is not written, a longer length is damage
+HEADER_SIZE = 12
 _HEADER = struct.Struct(">4sII")
+_EXCERPT = 1024  # bytes of a damaged stretch that are shown, enough to find its session in them
 
 
 class SpoolWriter:
-    """One file of our own in the spool, made at the first frame. For one thread."""
+    """One file of our own in the spool, made at the first frame. For one thread.
 
-    __slots__ = ("_directory", "_fd", "_torn")
+    A process that was forked from its owner writes into a file of its own.
+    """
+
+    __slots__ = ("_directory", "_fd", "_pid", "path", "size")
 
     def __init__(self, directory: Path):
         self._directory = directory
         self._fd = -1
-        self._torn = False
+        self._pid = 0
+        self.path: Path | None = None  # of the file that is open, or was the last
+        self.size = 0  # bytes of whole frames in it
 
     def write(self, frame: dict[str, Any]) -> bool:
-        """Append a redacted frame; False when it could not be written whole. Never raises for the disk."""
-        payload = encode(frame)
+        """Append a redacted frame; False when it could not be written whole. Never raises."""
+        try:
+            payload = encode(frame)
+        except (TypeError, ValueError, RecursionError):  # no JSON, or no bytes in a blob
+            return False
+        if len(payload) > FRAME_LIMIT:
+            return False
         data = _HEADER.pack(MAGIC, len(payload), binascii.crc32(payload)) + payload
         try:
-            if self._fd < 0:
-                self._fd = _open_new(self._directory)
+            self._open()
             start = os.lseek(self._fd, 0, os.SEEK_END)
+        except OSError:
+            return False
+        try:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._fd, view) :]
         except OSError:
-            self._take_back(start if self._fd >= 0 else 0)
+            self._take_back(start)
             return False
+        self.size = start + len(data)
         return True
-
-    def _take_back(self, start: int) -> None:
-        """A torn frame is cut off where that can be done; else the reader skips it."""
-        try:
-            if self._fd >= 0:
-                os.ftruncate(self._fd, start)
-        except OSError:
-            pass
 
     def close(self) -> None:
         """Let go of the file, so that a drain may remove it. May be called twice."""
@@ -66,11 +74,36 @@ class SpoolWriter:
             os.close(self._fd)
             self._fd = -1
 
+    def _open(self) -> None:
+        if self._fd >= 0 and not self._is_ours():
+            self.close()
+        if self._fd < 0:
+            self._fd, self.path = _open_new(self._directory)
+            self._pid = os.getpid()
+            self.size = 0
+
+    def _is_ours(self) -> bool:
+        """Whether we made the file and a reader would find it: somebody may have moved the spool away."""
+        assert self.path is not None
+        try:
+            there = self.path.stat()
+        except OSError:
+            return False
+        here = os.fstat(self._fd)
+        return self._pid == os.getpid() and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+
+    def _take_back(self, start: int) -> None:
+        """A torn frame is cut off where that can be done; else the reader skips it."""
+        try:
+            os.ftruncate(self._fd, start)
+        except OSError:
+            return
+
 
 def encode(frame: dict[str, Any]) -> bytes:
     """A frame as JSON; bytes in `blobs` become base64, lone surrogates become escapes."""
-    plain = dict(frame)
-    plain["blobs"] = {name: binascii.b2a_base64(data, newline=False).decode() for name, data in _blobs(frame)}
+    blobs = frame.get("blobs") or {}
+    plain = {**frame, "blobs": {name: _to_base64(data) for name, data in blobs.items()}}
     return json.dumps(plain, separators=(",", ":"), ensure_ascii=True).encode("ascii")
 
 
@@ -79,19 +112,37 @@ def decode(payload: bytes) -> dict[str, Any]:
     frame = json.loads(payload)
     if not isinstance(frame, dict):
         raise ValueError("a frame is an object")
-    frame["blobs"] = {name: binascii.a2b_base64(text) for name, text in (frame.get("blobs") or {}).items()}
+    blobs = frame.get("blobs") or {}
+    if not isinstance(blobs, dict) or not all(isinstance(text, str) for text in blobs.values()):
+        raise ValueError("blobs are base64 by their names")
+    frame["blobs"] = {name: binascii.a2b_base64(text) for name, text in blobs.items()}
     return frame
 
 
+class Damage:
+    """A stretch that is no frame: it stood before the frame of that number, and begins with these bytes."""
+
+    __slots__ = ("before", "excerpt")
+
+    def __init__(self, before: int, excerpt: bytes):
+        self.before = before
+        self.excerpt = excerpt
+
+
 class Read:
-    """What one look at a spool file gave: frames, where to go on, how many damaged stretches were skipped."""
+    """What one look at a spool file gave: frames, where to go on, and the damaged stretches between them."""
 
-    __slots__ = ("damaged", "frames", "offset")
+    __slots__ = ("damages", "frames", "offset")
 
-    def __init__(self, frames: list[dict[str, Any]], offset: int, damaged: int):
+    def __init__(self, frames: list[dict[str, Any]], offset: int, damages: list[Damage]):
         self.frames = frames
         self.offset = offset
-        self.damaged = damaged
+        self.damages = damages
+
+    @property
+    def damaged(self) -> int:
+        """How many damaged stretches were skipped."""
+        return len(self.damages)
 
 
 def read_frames(data: bytes, offset: int = 0, *, is_finished: bool) -> Read:
@@ -101,40 +152,41 @@ def read_frames(data: bytes, offset: int = 0, *, is_finished: bool) -> Read:
     gone (`is_finished`): then it is damage. A damaged stretch reaches to the next whole frame.
     """
     frames: list[dict[str, Any]] = []
-    damaged = at = 0
+    damages: list[Damage] = []
+    at = 0
     while at < len(data):
         end = _frame_end(data, at)
         if end is None:
             if not is_finished and _may_grow(data, at):
                 break
-            damaged += 1
+            damages.append(Damage(len(frames), data[at : at + _EXCERPT]))
             at = _next_frame(data, at + 1, is_finished)
             continue
         try:
-            frames.append(decode(data[at + _HEADER.size : end]))
-        except ValueError:
-            damaged += 1
+            frames.append(decode(data[at + HEADER_SIZE : end]))
+        except (ValueError, RecursionError):
+            damages.append(Damage(len(frames), data[at : at + _EXCERPT]))
         at = end
-    return Read(frames, offset + at, damaged)
+    return Read(frames, offset + at, damages)
 
 
 def _frame_end(data: bytes, at: int) -> int | None:
     """Where the whole, undamaged frame that begins at `at` ends; None when there is none."""
-    if len(data) - at < _HEADER.size:
+    if len(data) - at < HEADER_SIZE:
         return None
     magic, length, crc = _HEADER.unpack_from(data, at)
-    end: int = at + _HEADER.size + length
+    end: int = at + HEADER_SIZE + length
     if magic != MAGIC or length > FRAME_LIMIT or end > len(data):
         return None
-    return end if binascii.crc32(data[at + _HEADER.size : end]) == crc else None
+    return end if binascii.crc32(data[at + HEADER_SIZE : end]) == crc else None
 
 
 def _may_grow(data: bytes, at: int) -> bool:
     """Whether the bytes from `at` on are the beginning of a frame that is still being written."""
-    if len(data) - at < _HEADER.size:
+    if len(data) - at < HEADER_SIZE:
         return MAGIC.startswith(data[at : at + len(MAGIC)])
     magic, length, _ = _HEADER.unpack_from(data, at)
-    is_short = bool(at + _HEADER.size + length > len(data))
+    is_short = bool(at + HEADER_SIZE + length > len(data))
     return magic == MAGIC and length <= FRAME_LIMIT and is_short and _whole_frame_after(data, at + 1) is None
 
 
@@ -159,15 +211,21 @@ def _next_frame(data: bytes, at: int, is_finished: bool) -> int:
     return len(data) if tail < 0 else tail
 
 
-def _open_new(directory: Path) -> int:
+def _open_new(directory: Path) -> tuple[int, Path]:
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW
     while True:
-        fd = os.open(directory / f"{os.urandom(8).hex()}{SUFFIX}", flags, 0o600)
+        # Files are drained by name: in the order in which they were made.
+        path = directory / f"{time.time_ns():016x}{os.urandom(4).hex()}{SUFFIX}"
+        try:
+            fd = os.open(path, flags, 0o600)
+        except FileNotFoundError:  # somebody removed the directory
+            directory.mkdir(mode=0o700)
+            fd = os.open(path, flags, 0o600)
         fcntl.flock(fd, fcntl.LOCK_SH)
         if os.fstat(fd).st_nlink:
-            return fd
+            return fd, path
         os.close(fd)  # a drain came between the two lines above, took it for a dead writer's, and removed it
 
 
-def _blobs(frame: dict[str, Any]) -> Iterator[tuple[str, bytes]]:
-    yield from (frame.get("blobs") or {}).items()
+def _to_base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode()

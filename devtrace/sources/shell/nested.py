@@ -107,7 +107,7 @@ class Watch:
         )
 
     def _may_be_parent(self, parent: Process | None, starttime: int) -> bool:
-        """Whether a shell that is gone can have been its child; the parent's number may be another's by now."""
+        """Whether a shell that is gone can have been its child; its number may be another's by now."""
         if parent is None or parent.starttime > starttime:
             return False
         return self._processes.descends_from(parent, self._root)
