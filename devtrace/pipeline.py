@@ -1,7 +1,7 @@
 """The one way an event travels: policy, then store.
 
-What the store cannot take now waits in a spool file of ours; what the spool cannot take either is counted,
-and said by a `gap` as soon as something can be written again.
+What the store cannot take now waits in a spool file of ours, and goes in before anything newer; what the
+spool cannot take either is counted, and said by a `gap` as soon as something can be written again.
 
 Lives here: `Pipeline`. Not here: the rules (policy/), the rows (store/append.py).
 """
@@ -16,91 +16,135 @@ from devtrace.errors import DevTraceError
 from devtrace.events import Event, Frame, Gap
 from devtrace.ids import new_span_id
 from devtrace.policy.chain import Policy
-from devtrace.store.append import append
+from devtrace.store.append import UNFIT, append, row_of
 from devtrace.store.connection import translated
-from devtrace.store.drain import SESSION_FRAME
+from devtrace.store.drain import SESSION_FRAME, drain, offset_of
 from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
+
+_UNWRITABLE, _UNFIT = "store_unwritable", "unfit_event"  # reasons of a gap
+
+_Loss = tuple[int, int]  # (how many events, since when)
 
 
 class Pipeline:
     """Takes typed events, writes redacted frames. For one thread; never raises for the store."""
 
     def __init__(self, db: sqlite3.Connection | None, workspace: Workspace, policy: Policy):
-        """`db` None: the store could not be opened, and everything goes to the spool."""
+        """`db` None: the store could not be opened, and everything goes to the spool until `use`."""
         self._db = db
         self._workspace = workspace
         self._policy = policy
         self._spool = SpoolWriter(workspace.spool)
+        self._is_behind = False  # something of ours waits in the spool
         self._pending: list[Frame] = []
-        self._lost: dict[str, tuple[int, int]] = {}  # session -> (frames lost, since when)
+        self._lost: dict[tuple[str, str], _Loss] = {}  # by session and reason
         self.failures: list[DevTraceError] = []  # why frames are in the spool or lost, newest last
         self.n_events = 0  # ended events taken so far, wherever they are now
 
     @property
     def n_lost(self) -> int:
-        """How many frames neither the store nor the spool could take, and no gap tells of yet."""
+        """How many events neither the store nor the spool could take, and no gap tells of yet."""
         return sum(count for count, _ in self._lost.values())
+
+    def use(self, db: sqlite3.Connection | None) -> None:
+        """From now on write to this database, or to the spool alone."""
+        self._db = db
 
     def emit(self, event: Event) -> None:
         """Take an event; it is written by the next `flush`."""
         self._pending.append(self._policy.redact(event.to_frame()))
         self.n_events += event.status != "running"
 
-    def flush(self) -> None:
-        """Write what was taken."""
+    def flush(self) -> bool:
+        """Write what was taken; False when it went to the spool, or nowhere."""
         frames, self._pending = self._pending, []
-        if not frames:
-            return
-        frames = self._gaps() + frames
-        if not self._stored(frames):
-            self._to_spool(frames)
+        return not frames or self._write(frames)
 
-    def session(self, columns: dict[str, Any]) -> None:
-        """Leave a session's row in the spool, for a store that could not be opened."""
-        self._spool.write({"kind": SESSION_FRAME, "columns": columns})
+    def settle(self) -> None:
+        """Say what was lost, where something can be written again."""
+        if self._lost:
+            self._write([])
+
+    def session(self, columns: dict[str, Any]) -> bool:
+        """Leave a session's row in the spool, for a store that cannot be written now."""
+        self._is_behind = True
+        return self._spool.write({"kind": SESSION_FRAME, "columns": self._policy.redact_values(columns)})
 
     def close(self) -> None:
         """Flush and let go of the spool; the connection stays its owner's."""
         self.flush()
+        self.settle()
         self._spool.close()
+
+    def _write(self, frames: list[Frame]) -> bool:
+        lost, self._lost = self._lost, {}
+        gaps = [_gap(session, reason, *loss) for (session, reason), loss in lost.items()]
+        if self._stored([*gaps, *frames]):
+            return True
+        self._is_behind = True
+        for gap, key in zip(gaps, lost, strict=True):
+            if not self._spool.write(gap):
+                self._lose(key, *lost[key])
+        for frame in frames:
+            # A start that is lost is told by its end, and no loss by itself.
+            if not self._spool.write(frame) and frame["status"] != "running":
+                self._lose((frame["session"], _UNWRITABLE), 1, frame["started_us"])
+        return False
 
     def _stored(self, frames: list[Frame]) -> bool:
         if self._db is None:
             return False
         try:
             with translated(self._workspace):
+                if self._is_behind and not self._catch_up(self._db):
+                    return False
                 append(self._db, frames)
+        except UNFIT:  # a bug of ours in one event must not take the others with it
+            fit = [frame for frame in frames if self._fits(frame)]
+            return len(fit) < len(frames) and self._stored(fit)
         except DevTraceError as error:
             self._note(error)
             return False
         return True
 
-    def _to_spool(self, frames: list[Frame]) -> None:
-        for frame in frames:
-            if not self._spool.write(frame):
-                count, since_us = self._lost.get(frame["session"], (0, frame["started_us"]))
-                self._lost[frame["session"]] = (count + 1, since_us)
+    def _catch_up(self, db: sqlite3.Connection) -> bool:
+        """Take in what we spooled: the chain of a session keeps the order of what happened."""
+        drain(db, self._workspace)
+        path = self._spool.path
+        if path is not None and path.exists() and offset_of(db, path) < self._spool.size:
+            return False  # another process drains just now
+        self._spool.close()
+        self._is_behind = False
+        return True
 
-    def _gaps(self) -> list[Frame]:
-        """What was lost, as events; they are lost again, and counted again, where they cannot be written."""
-        lost, self._lost = self._lost, {}
-        now_us = time.time_ns() // 1_000
-        return [
-            Event(
-                session=session,
-                id=new_span_id(),
-                actor="human",
-                started_us=since_us,
-                ended_us=now_us,
-                status="unknown",
-                source="host",
-                trusted=2,
-                body=Gap(reason="store_unwritable", count=count),
-            ).to_frame()
-            for session, (count, since_us) in lost.items()
-        ]
+    def _fits(self, frame: Frame) -> bool:
+        try:
+            row_of(frame)
+        except UNFIT:
+            self._lose((frame["session"], _UNFIT), 1, frame["started_us"])
+            return False
+        return True
+
+    def _lose(self, key: tuple[str, str], count: int, since_us: int) -> None:
+        before, first_us = self._lost.get(key, (0, since_us))
+        self._lost[key] = (before + count, min(first_us, since_us))
 
     def _note(self, error: DevTraceError) -> None:
         if not self.failures or self.failures[-1].code != error.code:
             self.failures.append(error)
+
+
+def _gap(session: str, reason: str, count: int, since_us: int) -> Frame:
+    now_us = time.time_ns() // 1_000
+    return Event(
+        session=session,
+        id=new_span_id(),
+        actor="human",
+        started_us=min(since_us, now_us),
+        ended_us=now_us,
+        status="unknown",
+        source="host",
+        trusted=2,
+        body=Gap(reason=reason, count=count),
+    ).to_frame()

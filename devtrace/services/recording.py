@@ -1,7 +1,9 @@
 """The store's side of a traced session: its row, its events, its end.
 
 Runs on the thread of the listener, where opening and importing may take their time. A store that fails is no
-reason to stop: what happens waits in the spool, and the trouble is told when the session has ended.
+reason to stop: what happens waits in the spool, the store is tried again, and what trouble is left is told
+when the session has ended. A store that is moved away or deleted under us is made anew, for a `git clean` in
+a traced shell must not end its record without a word.
 
 Lives here: `Recording`, the sink of a session. Not here: what an event is (sources/), the rows (store/).
 """
@@ -12,22 +14,28 @@ import os
 import platform
 import sqlite3
 import subprocess
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from devtrace import __version__
 from devtrace import config as configuration
+from devtrace import workspace as workspaces
 from devtrace.errors import DevTraceError
-from devtrace.events import Event
+from devtrace.events import Event, Gap
+from devtrace.ids import new_span_id
 from devtrace.pipeline import Pipeline
 from devtrace.policy.chain import Policy
 from devtrace.store import sessions
-from devtrace.store.connection import open_store, translated
+from devtrace.store.connection import must_be_known, open_store, translated
 from devtrace.store.drain import drain
 from devtrace.workspace import Workspace, repository_root
 
 _GIT_TIMEOUT_S = 5
+_RETRY_S = 2.0  # between two tries to open a store that could not be opened
+_PATIENCE_MS = 2_000  # for others who write; then the spool takes it, and nobody waits for us at the end
+_IMPATIENCE_MS = 100  # while that goes on
 
 
 class Recording:
@@ -44,6 +52,8 @@ class Recording:
         self._id = str(columns["id"])
         self._trouble: DevTraceError | None = None
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # the database that is open, by device and inode
+        self._retry_at = 0.0
         self._hold: sessions.Hold | None = None
         self._n_events: int | None = None
         self._policy = Policy.for_session(environment, _salt(place))
@@ -58,8 +68,8 @@ class Recording:
         if "head_start" not in columns:
             self._row["branch"] = _git(self._root, "symbolic-ref", "--short", "-q", "HEAD")
             self._row["head_start"] = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
+        self._pipeline = Pipeline(None, place, self._policy)
         self._open()
-        self._pipeline = Pipeline(self._db, place, self._policy)
         if self._db is None:
             self._pipeline.session({**self._row, "status": "active"})
 
@@ -71,7 +81,7 @@ class Recording:
     @property
     def trouble(self) -> DevTraceError | None:
         """Why something is not in the store, or None."""
-        return self._trouble or (self._pipeline.failures[-1] if self._pipeline.failures else None)
+        return self._trouble
 
     def emit(self, event: Event) -> None:
         """Take one event."""
@@ -79,47 +89,104 @@ class Recording:
 
     def flush(self) -> None:
         """Make what was taken visible."""
-        self._pipeline.flush()
+        self._look_after_store()
+        if not self._pipeline.flush() and self._pipeline.failures:
+            self._failed(self._pipeline.failures[-1])
 
     def idle(self) -> None:
-        """Take in what other processes left in the spool."""
-        if self._db is not None:
-            self._try(self._drain)
+        """Take in what other processes, and we in worse times, left in the spool."""
+        self._look_after_store()
+        if self._db is not None and self._try(self._drain):
+            self._pipeline.settle()
+            self._be_patient(_PATIENCE_MS)
 
     def close(self, ended_us: int, exit_code: int | None, warnings: list[str]) -> None:
         """End the session and seal it."""
-        self._pipeline.flush()
-        end = {"ended_us": ended_us, "status": "ended", "exit_code": exit_code}
+        self.flush()
         if self._db is None:
-            self._pipeline.session({**self._row, **end})  # the same file: a drain reads the two in this order
-        self._pipeline.close()
-        if self._db is not None:
-            self._try(lambda: self._end(end, warnings))
-            self._db.close()
-        if self._hold is not None:
-            self._hold.close()
+            self._open()
+        self._pipeline.close()  # of the spool file too, so that a drain can remove it
+        if warnings:
+            self._row["meta"] = {**self._row["meta"], "warnings": warnings}
+        head_end = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
+        end = {"ended_us": ended_us, "status": "ended", "exit_code": exit_code, "head_end": head_end}
+        if self._db is None or not self._try(lambda: self._end(end)):
+            self._pipeline.session({**self._row, **end})
+            self._pipeline.close()
+        elif self._try(self._drain) and not self._pipeline.n_lost:
+            self._trouble = None  # whatever it was, everything is there now
+        self._close()
+        self._let_hold_go()
+
+    # --- the store ------------------------------------------------------------------------------------------
 
     def _open(self) -> None:
-        try:
-            with translated(self._place):
-                self._db = open_store(self._place, create=True)
-                self._hold = sessions.hold(self._place, self._id)
-                sessions.close_orphans(self._db, self._place, self._row["started_us"])
-                sessions.begin(self._db, **self._row)
-                configuration.snapshot(self._place)
-        except DevTraceError as error:
-            self._trouble = error
-            if self._db is not None:
-                self._db.close()
-                self._db = None
+        self._retry_at = time.monotonic() + _RETRY_S
+        if self._try(self._open_store):
+            self._trouble = None
+            self._try(lambda: configuration.snapshot(self._place))
 
-    def _end(self, end: dict[str, Any], warnings: list[str]) -> None:
+    def _open_store(self) -> None:
+        workspaces.create(self._place)
+        self._take_hold()  # before anything of the session is in the store: it would be an orphan
+        db = open_store(self._place, create=True, patience_ms=_PATIENCE_MS)
+        try:
+            drain(db, self._place)
+            sessions.close_orphans(db, self._place, time.time_ns() // 1_000)
+            sessions.begin(db, **self._row)
+            file = _identity(self._place.database)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        self._pipeline.use(db)
+        if self._file not in (None, file):
+            self._emit_replaced()
+        self._file = file
+
+    def _look_after_store(self) -> None:
+        """Is it still the one that we opened? Else open what is there now, if it can be opened."""
+        if self._db is not None and not self._is_ours(self._db):
+            self._close()
+            self._open()
+        elif self._db is None and time.monotonic() >= self._retry_at:
+            self._open()
+        elif self._hold is not None and self._hold.is_lost():
+            self._try(self._take_hold)
+
+    def _is_ours(self, db: sqlite3.Connection) -> bool:
+        """False for a store that was moved away, deleted, or migrated by a newer devtrace."""
+        try:
+            if _identity(self._place.database) != self._file:
+                return False
+            must_be_known(db, self._place)
+        except (OSError, DevTraceError):
+            return False
+        except sqlite3.Error:  # writing will say what it is
+            return True
+        return True
+
+    def _take_hold(self) -> None:
+        if self._hold is None or self._hold.is_lost():
+            self._let_hold_go()
+            self._hold = sessions.hold(self._place, self._id)
+
+    def _let_hold_go(self) -> None:
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+    def _close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+            self._pipeline.use(None)
+
+    def _end(self, end: dict[str, Any]) -> None:
         assert self._db is not None
         self._drain()
-        if warnings:
-            sessions.update(self._db, self._id, meta={"warnings": warnings})
-        head_end = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
-        sessions.end(self._db, self._id, head_end=head_end, **end)
+        sessions.update(self._db, self._id, meta=self._row["meta"])
+        sessions.end(self._db, self._id, **end)
         row = self._db.execute("SELECT n_events FROM sessions WHERE id = ?", (self._id,)).fetchone()
         self._n_events = row[0] if row else None
 
@@ -127,12 +194,46 @@ class Recording:
         assert self._db is not None
         drain(self._db, self._place)
 
-    def _try(self, work: Any) -> None:
+    def _emit_replaced(self) -> None:
+        now_us = time.time_ns() // 1_000
+        self._pipeline.emit(
+            Event(
+                session=self._id,
+                id=new_span_id(),
+                actor="human",
+                started_us=self._row["started_us"],
+                ended_us=now_us,
+                status="unknown",
+                source="host",
+                trusted=2,
+                body=Gap(reason="store_replaced", detail="what was recorded before is not in this store"),
+            )
+        )
+
+    # --- trouble --------------------------------------------------------------------------------------------
+
+    def _try(self, work: Callable[[], object]) -> bool:
         try:
             with translated(self._place):
                 work()
         except DevTraceError as error:
-            self._trouble = error
+            self._failed(error)
+            return False
+        return True
+
+    def _failed(self, error: DevTraceError) -> None:
+        self._trouble = error
+        if error.code == "ERR_STORE_LOCKED":
+            self._be_patient(_IMPATIENCE_MS)
+
+    def _be_patient(self, milliseconds: int) -> None:
+        if self._db is not None:
+            self._db.execute(f"PRAGMA busy_timeout = {milliseconds}")
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    state = path.stat()
+    return state.st_dev, state.st_ino
 
 
 def _salt(place: Workspace) -> bytes | None:

@@ -48,8 +48,8 @@ def tend(db: sqlite3.Connection, workspace: Workspace) -> DevTraceError | None:
     try:
         with translated(workspace):
             db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
+            drain.drain(db, workspace)  # first: a killed host may have left the end of what it ran there
             sessions.close_orphans(db, workspace, time.time_ns() // 1000)
-            drain.drain(db, workspace)
     except DevTraceError as error:
         if error.code not in _READABLE:
             raise
