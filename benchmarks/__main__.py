@@ -47,7 +47,24 @@ def collect(names: Iterable[str], quick: bool) -> Iterator[tuple[str, list[Row]]
         if measure is None:  # a part that several rooms share
             continue
         print(f"measuring {name} ...", file=sys.stderr, flush=True)
-        yield name, measure(quick=quick)
+        try:
+            yield name, measure(quick=quick)
+        except Exception as error:  # one room that fails must not cost the figures of the others
+            yield name, [_failed(name, error)]
+
+
+def _failed(name: str, error: Exception) -> Row:
+    told = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return Row(
+        what=name,
+        ours=None,
+        peer_name="",
+        peer=None,
+        ratio=None,
+        budget="",
+        unit="",
+        reason=f"failed, {told}",
+    )
 
 
 def verdict(row: Row) -> str:
@@ -113,7 +130,7 @@ def table(measured: list[tuple[str, list[Row]]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure, print, and return 0: a missed budget is shown, and not an error of the run."""
+    """Measure and print; a missed budget is shown, and no error of the run, while a room that failed is one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--only", action="append", default=[], metavar="ROOM", help="hooks, terminal, store, ..."
@@ -122,17 +139,18 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one row a line, for machines")
     asked = parser.parse_args(arguments)
     measured = list(collect(rooms(asked.only), asked.quick))
+    failed = any(row.get("reason", "").startswith("failed, ") for _, rows in measured for row in rows)
     if asked.json:
         for name, rows in measured:
             for row in rows:
                 print(json.dumps({"room": name, **row, "verdict": verdict(row)}))
-        return 0
+        return int(failed)
     machine = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     print(f"Python {platform.python_version()}, {machine}")
     print("ratio = ours / peer, measured side by side in this run" + (", quickly" if asked.quick else ""))
     print()
     print(table(measured))
-    return 0
+    return int(failed)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import Row
-from benchmarks.__main__ import rooms, table, verdict
+from benchmarks.__main__ import main, rooms, table, verdict
 
 
 def row(**told: object) -> Row:
@@ -62,6 +62,22 @@ def test_a_missing_peer_is_named_with_the_reason() -> None:
     drawn = table([("terminal", [row(peer_name="asciinema", peer=None, ratio=None, reason="not installed")])])
 
     assert "  asciinema: not installed" in drawn.splitlines()
+
+
+def test_a_benchmark_that_fails_does_not_cost_the_figures_of_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*, quick: bool) -> list[Row]:
+        raise RuntimeError("39 lines of 40 came")
+
+    monkeypatch.setattr("benchmarks.reading.measure", fail)
+    monkeypatch.setattr("benchmarks.follow.measure", lambda *, quick: [row(what="a line")])
+
+    assert main(["--only", "reading", "--only", "follow"]) == 1
+
+    said = capsys.readouterr().out
+    assert "reading: failed, RuntimeError: 39 lines of 40 came" in said
+    assert "a line" in said
 
 
 def test_an_unknown_benchmark_is_refused_with_the_names_there_are() -> None:
