@@ -45,6 +45,13 @@ def alive(pid: int) -> bool:
     return not state.exists() or state.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def catches(pid: int, number: int) -> bool:
+    """Whether the process has a handler of its own for the signal."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    mask = next(line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(mask, 16) >> number - 1 & 1)
+
+
 def marked(output: str) -> str:
     """A shell's words that write the output between marks; for single quotes in printf."""
     begin, end = (mark(NONCE, letter, SPAN).decode() for letter in "CD")

@@ -333,9 +333,9 @@ def test_bytes_that_may_begin_a_mark_are_shown_when_released():
     studio = Studio()
 
     assert studio.feeds(b"a" + END[:8]) == b"a"
-    assert studio.track.held
+    assert studio.track.holds()
     assert studio.track.release() == END[:8]
-    assert not studio.track.held
+    assert not studio.track.holds()
 
 
 def test_without_capturing_the_marks_are_removed_all_the_same():

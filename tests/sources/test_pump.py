@@ -25,6 +25,7 @@ from tests.sources.hosting import (
     SPAN,
     Host,
     alive,
+    catches,
     command,
     environment,
     marked,
@@ -163,6 +164,29 @@ def test_a_question_to_the_terminal_passes_untouched_and_so_does_the_answer(tmp_
 def test_the_beginning_of_a_mark_is_shown_when_nothing_follows(tmp_path):
     with Host(tmp_path, "sh", "-c", r"printf 'a\033]6973;'; read line") as host:
         host.wait_for(re.escape("a\x1b]6973;"))
+
+
+def test_a_mark_is_found_though_the_screen_stood_still_in_the_middle_of_it(tmp_path):
+    """Its rest waits inside while nobody takes what came before it: longer than a beginning is held."""
+    stuck = tmp_path / "stuck"
+    program = RAW + (
+        "import pathlib, select\n"
+        "mark = sys.argv[2].encode()\n"
+        "data = (b'x' * 40 + mark) * 6_000\n"
+        "os.set_blocking(1, False)\n"
+        "while data:\n"
+        "    try:\n"
+        "        data = data[os.write(1, data[:4_000]):]\n"
+        "    except BlockingIOError:\n"
+        "        if not select.select([], [1], [], 0.3)[1]:\n"
+        "            pathlib.Path(sys.argv[1]).touch()\n"
+    )
+    begin = mark(NONCE, "C", SPAN).decode()
+    with Host(tmp_path, sys.executable, "-c", program, str(stuck), begin) as host:
+        without_reading(stuck.exists)
+
+        assert host.wait_exit() == 0
+        assert host.shown == b"x" * 40 * 6_000
 
 
 def test_output_is_kept_without_its_marks_and_the_user_sees_none(tmp_path):
@@ -378,6 +402,12 @@ def test_modes_that_a_killed_program_left_open_are_ended(tmp_path):
         assert host.text.endswith("\x1b[?1000l\x1b[?1049l\x1b[?25h")
 
 
+def test_modes_that_a_program_leaves_open_on_purpose_stay_open(tmp_path):
+    with Host(tmp_path, "printf", "\x1b[?1049h\x1b=") as host:
+        assert host.wait_exit() == 0
+        assert host.text == "\x1b[?1049h\x1b="
+
+
 # --- under another shell ---
 
 
@@ -397,6 +427,7 @@ def test_a_stopped_host_gives_the_terminal_back_and_takes_it_again(tmp_path):
         terminal.wait_for(OUTSIDE)
         terminal.send("echo $((40+2))\r")
         terminal.wait_for("42\r\n")
+        terminal.wait_for(OUTSIDE)  # readline reads and sets the size as it draws its prompt
         terminal.resize(30, 90)
         terminal.send("fg\r")
         terminal.wait_for("small_host")
@@ -558,9 +589,11 @@ def test_ctrl_c_at_a_shared_terminal_does_not_end_the_host(tmp_path):
         assert host.wait_exit() == 4
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_hang_up_reaches_a_child_that_shares_our_terminal(tmp_path):
     with Host(tmp_path, "sh", "-c", "echo ready; read x", way="plain") as host:
         host.wait_for("ready")
+        host.until(lambda: catches(host.pid, signal.SIGHUP))
         host.kill(signal.SIGHUP)
 
         assert host.wait_exit() == 129

@@ -330,10 +330,9 @@ class OutputTrack:
         """The terminal modes that are open now: bits of modes.py."""
         return self._modes.open
 
-    @property
-    def held(self) -> bool:
-        """Whether bytes are kept back that may begin a mark; call `release` after `HOLD_US`."""
-        return any(splitter.held for splitter in self._splitters.values())
+    def holds(self, stream: int = 1) -> bool:
+        """Whether bytes are kept back that may begin a mark; call `release` after `HOLD_US` of silence."""
+        return self._splitters[stream].held != b""
 
     def feed(self, data: bytes, stream: int = 1) -> bytes:
         """Take in what the shell wrote; returns what the outer terminal shall show of it now.

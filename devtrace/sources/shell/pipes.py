@@ -60,7 +60,7 @@ class _PipePump:
         self._hang_up = hang_up
         self._poller = Poller()
         self._status: int | None = None
-        self._release_at = 0.0
+        self._release_at: dict[int, float] = {}  # by stream, where something is held
         self._sinks = {1: own_sink(fds[0]), 2: own_sink(fds[1])}
         self._sources = {1: child.out_fd} if child.err_fd < 0 else {1: child.out_fd, 2: child.err_fd}
 
@@ -93,12 +93,11 @@ class _PipePump:
             self._heed_signals()
         if not ready:
             self._idle.quiet()
-        if self._release_at and time.monotonic() >= self._release_at:
-            self._release()
+        self._give_up_holding()
         self._close_what_is_lost()
 
     def _timeout_ms(self) -> float | None:
-        waits = [self._idle.timeout_ms, ms_until(self._release_at) if self._release_at else None]
+        waits = [self._idle.timeout_ms, *map(ms_until, self._release_at.values())]
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _read(self, stream: int) -> bool:
@@ -109,18 +108,29 @@ class _PipePump:
         shown = self._track.feed(data, stream)
         if shown:
             self._sinks[stream].write(shown)
-        if not self._track.held:
-            self._release_at = 0.0
-        elif not self._release_at:
-            self._release_at = time.monotonic() + HOLD_US / 1e6
+        self._note_held(stream)
         return bool(data)
 
-    def _release(self) -> None:
-        self._release_at = 0.0
-        for stream in self._sources:
-            data = self._track.release(stream)
-            if data:
-                self._sinks[stream].write(data)
+    def _note_held(self, stream: int) -> None:
+        if self._track.holds(stream):
+            self._release_at[stream] = time.monotonic() + HOLD_US / 1e6
+        else:
+            self._release_at.pop(stream, None)
+
+    def _give_up_holding(self) -> None:
+        """Pass on what might have begun a mark, unless its rest is there and only we are behind."""
+        now = time.monotonic()
+        for stream in [stream for stream, due in self._release_at.items() if now >= due]:
+            self._note_held(stream)
+            has_room = len(self._sinks[stream].waiting) < HIGH_WATER
+            if stream in self._sources and has_room and not self._read(stream):
+                self._release(stream)
+
+    def _release(self, stream: int) -> None:
+        self._release_at.pop(stream, None)
+        data = self._track.release(stream)
+        if data:
+            self._sinks[stream].write(data)
 
     def _heed_signals(self) -> None:
         for number in self._signals.read():
@@ -170,6 +180,7 @@ class _PipePump:
                 self._drain(stream)
                 self._poller.want(source, 0)
                 del self._sources[stream]
+                self._release_at.pop(stream, None)
                 os.close(source)
                 if stream == 1:
                     self._child.out_fd = -1
@@ -181,8 +192,8 @@ class _PipePump:
             self._let_flow(stream, HIGH_WATER)
 
     def _flush_all(self) -> None:
-        self._release()
         for stream in self._sources:
+            self._release(stream)
             self._let_flow(stream, 1)
 
     def _let_flow(self, stream: int, mark: int) -> None:

@@ -188,8 +188,7 @@ class _Pump:
     def _look_around(self) -> None:
         """What is due by the clock, or by the state of the terminal inside."""
         if self._release_at and time.monotonic() >= self._release_at:
-            self._release_at = 0.0
-            self._show(self._track.release())
+            self._give_up_holding()
         if self._kill_at:
             self._insist()
         if self._is_closed_inside:
@@ -230,10 +229,15 @@ class _Pump:
             self._screen.write(data)
 
     def _note_held(self) -> None:
-        if not self._track.held:
+        self._release_at = time.monotonic() + HOLD_US / 1e6 if self._track.holds() else 0.0
+
+    def _give_up_holding(self) -> None:
+        """Show what might have begun a mark, unless its rest is there and only we are behind."""
+        self._note_held()
+        has_room = len(self._screen.waiting) < HIGH_WATER
+        if has_room and not self._read_child():
             self._release_at = 0.0
-        elif not self._release_at:
-            self._release_at = time.monotonic() + HOLD_US / 1e6
+            self._show(self._track.release())
 
     def _note_modes(self, modes: int) -> None:
         self._modes = modes
@@ -356,10 +360,10 @@ class _Pump:
             self._kill_in_front(number)
 
     def _kill_in_front(self, number: int) -> None:
-        try:
-            os.killpg(os.tcgetpgrp(self._child.fd), number)
-        except OSError:  # no group in front, or one of another user
-            return
+        with contextlib.suppress(OSError):  # no group in front any more, or one of another user
+            group = os.tcgetpgrp(self._child.fd)
+            if group > 1:  # a terminal without a session says 0, and killpg would take that for us
+                os.killpg(group, number)
 
     def _drain(self) -> None:
         """The child is gone: whatever it wrote is to be read now, for reading says EAGAIN only at its end."""
@@ -380,8 +384,15 @@ class _Pump:
                     self._heed_signals()
 
     def _leave(self) -> None:
-        """Whatever happened: the terminal as we found it."""
-        if self._modes and not self._screen.is_lost:
+        """Whatever happened: the terminal as we found it.
+
+        Modes that a program left open on purpose stay open, as they would without us; those of a program that
+        had no chance to close them are closed.
+        """
+        if self._modes and self._had_no_chance():
             self._screen.write(closing(self._modes))
-            self._note_modes(0)
+        self._tell_watchdog(0)
         self._outer.restore()
+
+    def _had_no_chance(self) -> bool:
+        return bool(self._ended_by) or self._status is None or os.WIFSIGNALED(self._status)

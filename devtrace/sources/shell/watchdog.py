@@ -51,9 +51,12 @@ class Watchdog:
         """Fork the watchdog of that terminal. OSError or termios.error when it is no terminal."""
         charge = _Charge(tty_fd)
         ours, theirs = os.pipe()
+        # Blocked, so that no signal can come between the fork and the child's ignoring it.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED)
         pid = os.fork()
         if pid == 0:
-            _watch(ours, charge)
+            _watch(ours, charge, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         os.close(ours)
         os.set_blocking(theirs, False)
         return cls(pid, theirs)
@@ -101,9 +104,10 @@ class _Charge:
             self.name = "/dev/tty"
 
 
-def _watch(pipe: int, charge: _Charge) -> NoReturn:
+def _watch(pipe: int, charge: _Charge, mask: set[signal.Signals] | set[int]) -> NoReturn:
     try:
         _settle(pipe, charge.fd)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         modes = _listen(pipe)
         if modes is not None:
             _tidy(charge, modes)
