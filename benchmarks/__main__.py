@@ -130,7 +130,7 @@ def table(measured: list[tuple[str, list[Row]]]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Measure and print; a missed budget is shown, and no error of the run, while a room that failed is one."""
+    """Measure and print. A missed budget is shown and is no error of the run; a room that failed is one."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument(
         "--only", action="append", default=[], metavar="ROOM", help="hooks, terminal, store, ..."
