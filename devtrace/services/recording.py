@@ -10,6 +10,7 @@ Lives here: `Recording`, the sink of a session. Not here: what an event is (sour
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import sqlite3
@@ -56,11 +57,13 @@ class Recording:
         self._retry_at = 0.0
         self._hold: sessions.Hold | None = None
         self._n_events: int | None = None
+        with contextlib.suppress(DevTraceError):  # told when the store is opened
+            workspaces.create(place)  # with the salt that makes a session's markers comparable to others'
         self._policy = Policy.for_session(environment, _salt(place))
         self._root = repository_root(Path(columns["cwd"]))
         self._row = {
             **columns,
-            "title": self._policy.redact_text(columns.get("title") or ""),
+            "title": columns.get("title") or "",
             "repo_root": None if self._root is None else str(self._root),
             "host": platform.node(),
             "meta": {"version": __version__, "pid": os.getpid(), **meta},
@@ -68,6 +71,7 @@ class Recording:
         if "head_start" not in columns:
             self._row["branch"] = _git(self._root, "symbolic-ref", "--short", "-q", "HEAD")
             self._row["head_start"] = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
+        self._row = self._policy.redact_values(self._row)
         self._pipeline = Pipeline(None, place, self._policy)
         self._open()
         if self._db is None:
