@@ -27,11 +27,8 @@ def put(db: sqlite3.Connection, payload: bytes) -> str:
 
 def get(db: sqlite3.Connection, digest: str) -> bytes:
     """The bytes of that digest. Raises EnvironmentError ERR_STORE_DAMAGED when they are gone or changed."""
-    row = db.execute("SELECT codec, data FROM blobs WHERE sha256 = ?", (digest,)).fetchone()
-    try:
-        payload = b"" if row is None else zlib.decompress(row[1]) if row[0] == "zlib" else bytes(row[1])
-    except zlib.error:
-        payload = b""
+    row = db.execute("SELECT codec, size, data FROM blobs WHERE sha256 = ?", (digest,)).fetchone()
+    payload = b"" if row is None else _unpacked(*row)
     if row is None or hashlib.sha256(payload).hexdigest() != digest:
         raise EnvironmentError(
             f"the blob {digest[:12]} is missing or damaged",
@@ -40,3 +37,12 @@ def get(db: sqlite3.Connection, digest: str) -> bytes:
             context={"sha256": digest},
         )
     return payload
+
+
+def _unpacked(codec: str, size: int, data: bytes) -> bytes:
+    if codec == "raw":
+        return data
+    try:  # not a byte more than was put in, whatever the data would become
+        return zlib.decompressobj().decompress(data, max(size, 1))
+    except (zlib.error, OverflowError):
+        return b""

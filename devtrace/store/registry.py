@@ -1,6 +1,7 @@
 """The list of stores in `~/.devtrace/`, for `devtrace stats --global`. Opt-in: nothing is listed by itself.
 
-One absolute path a line; the directory is 0700, the file 0600 and replaced whole.
+One absolute path a line, with `%` and a newline percent-escaped; the directory is 0700, the file 0600 and
+replaced whole.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from devtrace.store.connection import locked
 from devtrace.workspace import STORE_NAME, Workspace, from_os_error
 
 _FILE = "stores"
+_DRAFT = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 def register(workspace: Workspace) -> None:
@@ -40,7 +42,11 @@ def _read() -> list[Path]:
         lines = (_home() / _FILE).read_bytes().split(b"\n")
     except OSError:
         return []
-    return [Path(os.fsdecode(line)) for line in lines if line]
+    return [Path(os.fsdecode(line.replace(b"%0A", b"\n").replace(b"%25", b"%"))) for line in lines if line]
+
+
+def _line(path: Path) -> bytes:
+    return os.fsencode(path).replace(b"%", b"%25").replace(b"\n", b"%0A") + b"\n"
 
 
 def _change(edit: Callable[[list[Path]], list[Path]]) -> None:
@@ -49,12 +55,13 @@ def _change(edit: Callable[[list[Path]], list[Path]]) -> None:
         home.mkdir(mode=0o700, exist_ok=True)
         with locked(home / "lock"):
             draft = home / f".{_FILE}.{os.getpid()}"
-            handle = os.open(
-                draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600
-            )
-            with os.fdopen(handle, "wb") as file:
-                file.writelines(os.fsencode(path) + b"\n" for path in edit(_read()))
-            draft.replace(home / _FILE)
+            try:
+                handle = os.open(draft, _DRAFT, 0o600)
+                with os.fdopen(handle, "wb") as file:
+                    file.writelines(map(_line, edit(_read())))
+                draft.replace(home / _FILE)
+            finally:
+                draft.unlink(missing_ok=True)
     except DevTraceError:
         raise
     except OSError as error:
