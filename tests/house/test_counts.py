@@ -84,7 +84,7 @@ def strace(needs: Callable[..., None], tmp_path: Path) -> Path:
 @pytest.fixture
 def private(needs: Callable[..., None], tmp_path: Path) -> Iterator[Path]:
     """A session's private directory; without a memory file system bash forks once more for its history."""
-    folder = tmp_path / "session"
+    folder = tmp_path / new_span_id()  # its scratch directory has the same name, beside that of other tests
     folder.mkdir(mode=0o700)
     if not Path("/dev/shm").is_dir():
         needs(because="there is no memory file system")

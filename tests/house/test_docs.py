@@ -135,6 +135,13 @@ def test_the_map_names_nothing_that_is_not_there() -> None:
     assert [file for file in gone if not file.startswith((".devtrace/", "spool/", "run/", "log/"))] == []
 
 
+def test_the_map_names_every_file_of_the_largest_room() -> None:
+    text = (CHECKOUT / "docs" / "architecture.md").read_text()
+    files = {file.name for file in (CHECKOUT / "devtrace" / "sources" / "shell").glob("[!_]*.py")}
+
+    assert {file for file in files if f"`{file}`" not in text} == set()
+
+
 def test_the_docstring_of_the_package_names_every_room() -> None:
     import devtrace
 
