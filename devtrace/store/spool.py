@@ -115,7 +115,7 @@ def decode(payload: bytes) -> dict[str, Any]:
     blobs = frame.get("blobs") or {}
     if not isinstance(blobs, dict) or not all(isinstance(text, str) for text in blobs.values()):
         raise ValueError("blobs are base64 by their names")
-    frame["blobs"] = {name: binascii.a2b_base64(text) for name, text in blobs.items()}
+    frame["blobs"] = {name: binascii.a2b_base64(text, strict_mode=True) for name, text in blobs.items()}
     return frame
 
 

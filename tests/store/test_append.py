@@ -320,7 +320,8 @@ def test_a_typed_event_comes_back_as_it_was_sent(db: DB) -> None:
     )
     event = Event(
         session=SESSION, id="ab" * 8, actor="agent:codex", started_us=START, ended_us=START + 9,
-        status="failed", source="interactive", trusted=2, body=body, blobs={"output": b"x", "timing": b"[[0,1]]"},
+        status="failed", source="interactive", trusted=2, body=body,
+        blobs={"output": b"x", "timing": b"[[0,1]]"},
     )  # fmt: skip
 
     append(db, [event.to_frame()])

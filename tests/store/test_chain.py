@@ -51,8 +51,8 @@ def test_an_untouched_chain_holds(recorded: DB) -> None:
 
 CHANGES: dict[str, Any] = {
     "id": "e" * 16, "parent": "e" * 16, "kind": "note", "actor": "agent:codex", "started_us": 1,
-    "ended_us": 1, "recorded_us": 1, "status": "unknown", "title": "$ rm", "cwd": "/root", "exit_code": 9, "source": "cli",
-    "exit_source": "pidfd", "trusted": 0, "data": "{}", "hash": "0" * 64,
+    "ended_us": 1, "recorded_us": 1, "status": "unknown", "title": "$ rm", "cwd": "/tmp", "exit_code": 9,
+    "source": "cli", "exit_source": "pidfd", "trusted": 0, "data": "{}", "hash": "0" * 64,
 }  # fmt: skip
 
 
