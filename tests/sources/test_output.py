@@ -56,6 +56,13 @@ class Studio:
         return b"".join(self.track.feed(chunk, stream) for chunk in chunks)
 
     def later(self, ms: int) -> None:
+        """Time passes, and there is nothing to read."""
+        self.now_us += ms * 1000
+        for stream in range(1, self.track.streams + 1):
+            self.track.caught_up(stream)
+
+    def is_kept_waiting(self, ms: int) -> None:
+        """Time passes, and nobody reads."""
         self.now_us += ms * 1000
 
 
@@ -408,6 +415,49 @@ def test_a_mark_that_comes_late_cuts_exactly_after_all():
     studio.feeds(b"prompt" + BEGIN + b"output" + END)
 
     assert [(kept.data, kept.approximate) for kept in studio.done] == [(b"output", False)]
+
+
+def test_on_a_busy_machine_the_fifo_does_not_overtake_the_marks():
+    studio = Studio()
+    studio.track.told("C", SPAN)
+    studio.track.told("D", SPAN)
+    studio.is_kept_waiting(500)
+    studio.feeds(b"of the command before", b"$ " + BEGIN + b"out", b"put" + END)
+
+    assert [(kept.data, kept.approximate) for kept in studio.done] == [(b"output", False)]
+
+
+def test_on_a_busy_machine_each_of_many_commands_keeps_its_own_output():
+    studio = Studio(streams=2)
+    spans = [f"{number:016x}" for number in range(1, 100)]
+    for span in spans:
+        studio.track.told("C", span)
+        studio.track.told("D", span)
+        studio.is_kept_waiting(5)
+    for stream in (1, 2):
+        for span in spans:
+            studio.feeds(mark(NONCE, "C", span) + span.encode() + mark(NONCE, "D", span), stream=stream)
+            studio.is_kept_waiting(1)
+
+    assert [kept.span for kept in studio.done] == spans
+    assert {(kept.data == kept.span.encode() * 2, kept.approximate) for kept in studio.done} == {
+        (True, False)
+    }
+
+
+def test_a_stream_that_is_never_empty_is_cut_in_the_end():
+    studio = Studio()
+    studio.track.told("C", SPAN)
+    for _ in range(12):
+        studio.is_kept_waiting(100)
+        studio.feeds(b"y\n")
+    studio.track.told("D", SPAN)
+    for _ in range(12):
+        studio.is_kept_waiting(100)
+        studio.feeds(b"y\n")
+
+    (kept,) = studio.done
+    assert (kept.approximate, kept.seen > 0) == (True, True)
 
 
 def test_telling_is_safe_from_another_thread():

@@ -21,12 +21,16 @@ MARK_START = b"\x1b]6973;"
 MARK_LENGTH = len(MARK_START) + 16 + len(b";C;") + 16 + len(b"\x07")
 HOLD_US = 50_000  # how long the beginning of a mark may be kept from the terminal
 
+_MISSING_US = 1_000_000  # after so long a mark is missing, even where the stream was never read empty
+
 _HEX = b"0123456789abcdef"
 _STEP_US = 10_000
 _MOST_STEPS = 2_048
 _STEP_BYTES = 16_384
-_RECENT_MARKS = 512
-_MOST_OPEN = 16  # captures of pipe mode whose other stream has not ended them yet
+_RECENT_MARKS = 8_192
+# Captures of pipe mode whose other stream has not ended them yet: a pipe holds the marks of hundreds, and
+# they are bounded by what they hold together, once there are some.
+_FEW_OPEN, _MOST_OPEN, _OPEN_BYTES = 16, 4_096, 8 << 20
 
 _ALTERNATE = re.compile(rb"\x1b\[\?([0-9;]{1,40})([hl])")
 _ALTERNATE_BEGUN = re.compile(rb"\x1b(?:\[(?:\?[0-9;]{0,40})?)?\Z")
@@ -221,6 +225,11 @@ class Capture:
         else:
             self._keep(data, at_us)
 
+    @property
+    def kept(self) -> int:
+        """How many bytes are held."""
+        return self._head.size + self._tail.size
+
     def finish(self) -> Captured:
         """Everything that is known of the output, now that it ended."""
         self._keep_or_count(self._begun, self._last_us)
@@ -288,6 +297,7 @@ class OutputTrack:
         "_captures",
         "_clock",
         "_current",
+        "_empty_at",
         "_enabled",
         "_head_cap",
         "_marks_seen",
@@ -321,8 +331,9 @@ class OutputTrack:
         self._splitters = {stream: MarkSplitter(nonce) for stream in range(1, streams + 1)}
         self._current: dict[int, Capture | None] = dict.fromkeys(self._splitters)
         self._captures: dict[str, Capture] = {}
-        self._marks_seen: deque[Mark] = deque(maxlen=_RECENT_MARKS)
+        self._marks_seen: dict[Mark, None] = {}
         self._told: deque[tuple[int, Mark]] = deque()
+        self._empty_at = dict.fromkeys(self._splitters, 0)  # when the stream was last read empty
         self._modes = ModeScanner()
 
     @property
@@ -363,6 +374,12 @@ class OutputTrack:
                 shown.append(piece)
         return b"".join(shown)
 
+    def caught_up(self, stream: int = 1) -> None:
+        """Everything that was in the stream has been fed: a mark that was written before would be seen."""
+        self._empty_at[stream] = self._clock()
+        if self._told and self.failure is None:
+            self._heed_told()
+
     def release(self, stream: int = 1) -> bytes:
         """Stop waiting for the rest of a mark; returns the bytes to show after all."""
         data = self._splitters[stream].release()
@@ -371,9 +388,10 @@ class OutputTrack:
         return data
 
     def told(self, letter: str, span: str) -> None:
-        """The FIFO said that the command began or ended; it counts only if no mark says it soon.
+        """The FIFO said that the command began or ended; it counts only if no mark says it.
 
-        So a command whose marks went elsewhere (`exec 2>file`) is cut by time, as `approximate`.
+        So a command whose marks went elsewhere is cut by time, as `approximate`. A mark is missing when the
+        streams have been read empty after a while: on a busy machine it may be there and we be late.
         """
         self._told.append((self._clock(), Mark(letter, span)))
 
@@ -394,7 +412,9 @@ class OutputTrack:
             capture.stderr = (capture.stderr or 0) + len(data)
 
     def _cut(self, at: Mark, stream: int) -> None:
-        self._marks_seen.append(at)
+        self._marks_seen[at] = None
+        if len(self._marks_seen) > _RECENT_MARKS:
+            del self._marks_seen[next(iter(self._marks_seen))]
         if not self._enabled:
             return
         if at.letter == "C":
@@ -415,7 +435,7 @@ class OutputTrack:
         self._current[stream] = capture
 
     def _open(self, span: str) -> Capture:
-        if len(self._captures) >= _MOST_OPEN:
+        if len(self._captures) >= _FEW_OPEN and self._is_too_much():
             oldest = next(iter(self._captures.values()))
             oldest.approximate = True
             self._hand_out(oldest)
@@ -423,6 +443,11 @@ class OutputTrack:
         capture.stderr = 0 if self.streams > 1 else None
         self._captures[span] = capture
         return capture
+
+    def _is_too_much(self) -> bool:
+        if len(self._captures) >= _MOST_OPEN:
+            return True
+        return sum(capture.kept for capture in self._captures.values()) > _OPEN_BYTES
 
     def _end(self, span: str, stream: int) -> None:
         capture = self._captures.get(span)
@@ -444,8 +469,11 @@ class OutputTrack:
         self._on_output(capture.finish())
 
     def _heed_told(self) -> None:
-        now_us = self._clock()
-        while self._told and now_us - self._told[0][0] >= HOLD_US:
+        now_us, empty_at = self._clock(), min(self._empty_at.values())
+        while self._told:
+            told_us = self._told[0][0]
+            if empty_at - told_us < HOLD_US and now_us - told_us < _MISSING_US:
+                return
             _, at = self._told.popleft()
             if self._enabled and at not in self._marks_seen:
                 self._cut_by_time(at)

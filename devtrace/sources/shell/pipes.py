@@ -104,8 +104,11 @@ class _PipePump:
         try:
             data = os.read(self._sources[stream], CHUNK)
         except BlockingIOError:
+            self._track.caught_up(stream)
             return False
         shown = self._track.feed(data, stream)
+        if len(data) < CHUNK:
+            self._track.caught_up(stream)
         if shown:
             self._sinks[stream].write(shown)
         self._note_held(stream)

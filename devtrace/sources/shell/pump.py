@@ -203,6 +203,7 @@ class _Pump:
         """Take in what the child wrote and show it; whether there was anything."""
         chunks: list[bytes] = []
         size = 0
+        is_empty = False
         try:
             while size < HIGH_WATER:
                 chunk = os.read(self._child.fd, CHUNK)
@@ -213,11 +214,14 @@ class _Pump:
             self._is_closed_inside = not chunks
         except BlockingIOError:
             self._is_closed_inside = False
+            is_empty = True
         except OSError:  # EIO: nobody has the terminal inside open
             self._is_closed_inside = True
+        shown = self._track.feed(b"".join(chunks)) if chunks else b""
+        if is_empty:
+            self._track.caught_up()
         if not chunks:
             return False
-        shown = self._track.feed(b"".join(chunks) if len(chunks) > 1 else chunks[0])
         self._note_held()
         if self._track.modes != self._modes:
             self._note_modes(self._track.modes)  # the watchdog first: we may be killed in between
