@@ -110,7 +110,7 @@ class Terminal:
         rest = data.encode() if isinstance(data, str) else data
         deadline = time.monotonic() + PATIENCE_S
         while rest:
-            self._move(select.POLLIN | select.POLLOUT, deadline)
+            self._move(deadline, typing=True)
             try:
                 rest = rest[os.write(self.master, rest) :]
             except BlockingIOError:
@@ -126,7 +126,7 @@ class Terminal:
                 self._looked_at = match.end()
                 return match
             alive = self.process.poll() is None
-            if not self._move(select.POLLIN, deadline) and not alive:
+            if not self._move(deadline) and not alive:
                 raise AssertionError(f"ended without showing {what!r}; {self._story()}")
             self._check(deadline, f"did not show {what!r}")
 
@@ -134,14 +134,14 @@ class Terminal:
         """Wait until the claim is true, reading what is shown meanwhile; returns what it returned."""
         deadline = time.monotonic() + timeout
         while not (result := claim()):
-            self._move(select.POLLIN, time.monotonic() + _POLL_S)
+            self._move(time.monotonic() + _POLL_S)
             self._check(deadline, what or "the claim did not come true")
         return result
 
     def wait_exit(self, timeout: float = PATIENCE_S) -> int:
         """Wait for the program's end and for all it wrote; returns its exit code, -n for signal n."""
         self.until(lambda: self.process.poll() is not None, "the program did not end", timeout)
-        while self._move(select.POLLIN, time.monotonic()):
+        while self._move(time.monotonic()):
             pass
         assert self.process.returncode is not None
         return self.process.returncode
@@ -150,7 +150,7 @@ class Terminal:
         """Read what is shown for that long: for claims that something does not appear."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:
-            self._move(select.POLLIN, deadline)
+            self._move(deadline)
 
     def resize(self, rows: int, cols: int) -> None:
         """Change the window's size; the kernel tells the program by SIGWINCH."""
@@ -177,13 +177,12 @@ class Terminal:
             return ["/bin/sh", "-c", _SH_ADOPT, "sh", os.ttyname(self.slave)]
         return [sys.executable, "-I", "-S", "-c", _ADOPT]
 
-    def _move(self, events: int, deadline: float) -> bool:
-        """Wait for one of the events or the deadline; read what there is; whether anything came."""
-        poll = select.poll()
-        poll.register(self.master, events)
+    def _move(self, deadline: float, typing: bool = False) -> bool:
+        """Wait for output (or, when typing, for room) until the deadline; read it; whether there was any."""
         left = max(0.0, min(deadline - time.monotonic(), 10 * _POLL_S))
-        if not poll.poll(left * 1000):
-            return False
+        readable, writable, _ = select.select([self.master], [self.master] if typing else [], [], left)
+        if not readable:
+            return bool(writable)
         try:
             data = os.read(self.master, 65_536)
         except BlockingIOError:

@@ -205,6 +205,21 @@ def test_what_was_typed_before_we_were_ready_reaches_the_shell(tmp_path):
         host.wait_for("49\r\n")
 
 
+def test_a_megabyte_pasted_at_once_arrives_whole(tmp_path):
+    program = RAW + (
+        "import hashlib\n"
+        "os.write(1, b'ready')\n"
+        "sum, count = hashlib.sha256(), 0\n"
+        "while count < 1_000_000:\n    data = os.read(0, 500)\n    count += len(data)\n    sum.update(data)\n"
+        "print(sum.hexdigest())\n"
+    )
+    paste = random.Random(1).randbytes(1_000_000)
+    with Host(tmp_path, sys.executable, "-c", program) as host:
+        host.wait_for("ready")
+        host.send(paste)
+        host.wait_for(hashlib.sha256(paste).hexdigest())
+
+
 def test_ctrl_c_interrupts_the_program_inside_and_not_the_host(tmp_path):
     with Host(tmp_path, *BASH) as host:
         host.wait_for(PROMPT)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import select
 import stat
+import sys
 import time
 from collections.abc import Callable
 
@@ -22,26 +23,55 @@ _FIRST_IDLE_S = 0.02
 
 
 class Poller:
-    """select.poll that is told the wanted events of a descriptor as often as one likes."""
+    """Waits for descriptors, and is told the wanted events of each as often as one likes.
 
-    __slots__ = ("_masks", "_poll")
+    By poll(2); by select(2) on macOS, whose poll does not work for terminals (poll(2) says so under BUGS).
+    """
 
-    def __init__(self) -> None:
-        self._poll = select.poll()
+    __slots__ = ("_masks", "_way")
+
+    def __init__(self, by_select: bool = sys.platform == "darwin") -> None:
+        self._way: select.poll | _BySelect = _BySelect() if by_select else select.poll()
         self._masks: dict[int, int] = {}
 
     def want(self, fd: int, mask: int) -> None:
-        before = self._masks.get(fd, 0)
-        if mask == before:
+        """Of POLLIN and POLLOUT; 0 forgets the descriptor, so that not even a hang-up is reported."""
+        if mask == self._masks.get(fd, 0):
             return
         self._masks[fd] = mask
-        if not mask:
-            self._poll.unregister(fd)  # with an empty mask a hang-up would still be reported, for ever
+        if mask:
+            self._way.register(fd, mask)
         else:
-            self._poll.register(fd, mask)
+            self._way.unregister(fd)
 
     def wait(self, timeout_ms: float | None) -> list[tuple[int, int]]:
-        return self._poll.poll(timeout_ms)
+        """What is ready, as (descriptor, events); empty after the timeout."""
+        return self._way.poll(timeout_ms)
+
+
+class _BySelect:
+    """What is used of select.poll, by select.select."""
+
+    __slots__ = ("_masks",)
+
+    def __init__(self) -> None:
+        self._masks: dict[int, int] = {}
+
+    def register(self, fd: int, mask: int) -> None:
+        self._masks[fd] = mask
+
+    def unregister(self, fd: int) -> None:
+        del self._masks[fd]
+
+    def poll(self, timeout_ms: float | None) -> list[tuple[int, int]]:
+        reading = [fd for fd, mask in self._masks.items() if mask & select.POLLIN]
+        writing = [fd for fd, mask in self._masks.items() if mask & select.POLLOUT]
+        timeout = None if timeout_ms is None else timeout_ms / 1000
+        readable, writable, _ = select.select(reading, writing, [], timeout)
+        found: dict[int, int] = dict.fromkeys(readable, select.POLLIN)
+        for fd in writable:
+            found[fd] = found.get(fd, 0) | select.POLLOUT
+        return list(found.items())
 
 
 class Sink:

@@ -195,11 +195,9 @@ def _opened_anew(charge: _Charge) -> int:
 
 
 def _write(fd: int, data: bytes) -> None:
-    poll = select.poll()
-    poll.register(fd, select.POLLOUT)
     deadline = time.monotonic() + _PATIENCE_S
     while data and time.monotonic() < deadline:
-        if poll.poll(_PATIENCE_S * 1000):
+        if select.select([], [fd], [], _PATIENCE_S)[1]:
             try:
                 data = data[os.write(fd, data) :]
             except BlockingIOError:
