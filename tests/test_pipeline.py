@@ -1,0 +1,349 @@
+"""An event goes to the store, else to the spool, else it is counted; and never with a secret in it."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sqlite3
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import pytest
+
+from devtrace.errors import EnvironmentError
+from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Note, Output, RunCommand
+from devtrace.ids import new_span_id
+from devtrace.pipeline import Pipeline
+from devtrace.policy.chain import WITHHELD, Policy
+from devtrace.store import chain, sessions
+from devtrace.store.connection import open_store, transaction
+from devtrace.store.drain import drain
+from devtrace.workspace import Workspace
+
+SESSION = "019aa6e0c1de7abc8000000000000001"
+START = 1_700_000_000_000_000  # long ago
+SECRET = "s3cr3t-Zq9v7Xw2Lk5p"  # made up
+DB = sqlite3.Connection
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / ".devtrace")
+
+
+@pytest.fixture
+def db(workspace: Workspace) -> Iterator[DB]:
+    with closing(open_store(workspace, create=True, patience_ms=20)) as connection:
+        sessions.begin(connection, id=SESSION, kind="shell", agent="manual", started_us=START)
+        yield connection
+
+
+@pytest.fixture
+def pipeline(db: DB, workspace: Workspace) -> Iterator[Pipeline]:
+    made = Pipeline(db, workspace, Policy.for_session({"API_TOKEN": SECRET}, b"salt" * 8))
+    yield made
+    made.close()
+
+
+def note(text: str, **envelope: object) -> Event:
+    known = {
+        "session": SESSION, "id": new_span_id(), "actor": "human", "started_us": START, "ended_us": START,
+        "status": "ok", "source": "cli", "trusted": 0,
+    }  # fmt: skip
+    return Event(**(known | {"body": Note(text=text)} | envelope))  # type: ignore[arg-type]
+
+
+def titles(db: DB) -> list[str]:
+    return [title for (title,) in db.execute("SELECT title FROM events ORDER BY seq")]
+
+
+def gaps(db: DB) -> list[tuple[str, int]]:
+    rows = db.execute("SELECT data FROM events WHERE kind = 'gap' ORDER BY seq")
+    return [(told["reason"], told["count"]) for told in (json.loads(data) for (data,) in rows)]
+
+
+def spooled(workspace: Workspace) -> list[Path]:
+    return [path for path in workspace.spool.iterdir() if path.stat().st_size]
+
+
+def make_full(db: DB) -> None:
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    db.execute(f"PRAGMA max_page_count = {pages}")
+
+
+def make_room(db: DB) -> None:
+    db.execute("PRAGMA max_page_count = 1073741823")
+
+
+def forbid(db: DB) -> None:
+    db.execute("PRAGMA query_only = ON")
+
+
+def allow(db: DB) -> None:
+    db.execute("PRAGMA query_only = OFF")
+
+
+def lock(db: DB) -> None:
+    other = sqlite3.connect(db.execute("PRAGMA database_list").fetchone()[2], isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    _locks.append(other)
+
+
+def unlock(_: DB) -> None:
+    _locks.pop().close()
+
+
+@contextmanager
+def no_room() -> Iterator[None]:
+    """No file of this process grows: the database does not, and neither does the spool."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+_locks: list[DB] = []
+Change = Callable[[DB], None]
+TROUBLE = [
+    pytest.param(make_full, make_room, "ERR_STORE_FULL", id="full"),
+    pytest.param(forbid, allow, "ERR_STORE_READONLY", id="read-only"),
+    pytest.param(lock, unlock, "ERR_STORE_LOCKED", id="locked"),
+]
+
+
+def test_what_was_taken_is_there_after_a_flush(pipeline, db):
+    pipeline.emit(note("one"))
+    pipeline.emit(note("two"))
+    assert titles(db) == []
+
+    assert pipeline.flush()
+
+    assert titles(db) == ["one", "two"]
+    assert (pipeline.n_events, pipeline.n_lost, pipeline.failures) == (2, 0, [])
+
+
+def test_a_flush_with_nothing_to_write_succeeds(pipeline, db):
+    with transaction(db):
+        assert pipeline.flush()
+
+
+def test_a_start_is_no_event_yet(pipeline, db):
+    running = note("sleep", status="running", ended_us=None)
+    pipeline.emit(running)
+    pipeline.flush()
+
+    assert (pipeline.n_events, titles(db)) == (0, [])
+    assert db.execute("SELECT title FROM running").fetchall() == [("sleep",)]
+
+
+@pytest.mark.parametrize(("hurt", "heal", "code"), TROUBLE)
+def test_what_the_store_cannot_take_waits_in_the_spool_and_keeps_its_order(
+    pipeline, db, workspace, hurt, heal, code
+):
+    pipeline.emit(note("before"))
+    assert pipeline.flush()
+    hurt(db)
+    for number in range(3):
+        pipeline.emit(note(f"meanwhile {number} {'x' * 5000}"))
+        assert not pipeline.flush()
+    assert [error.code for error in pipeline.failures] == [code]
+    assert len(spooled(workspace)) == 1
+
+    heal(db)
+    pipeline.emit(note("after"))
+    assert pipeline.flush()
+
+    assert [title.split(" x")[0] for title in titles(db)] == [
+        "before", "meanwhile 0", "meanwhile 1", "meanwhile 2", "after",
+    ]  # fmt: skip
+    assert chain.check(db, SESSION) is None
+    drain(db, workspace)
+    assert spooled(workspace) == []
+    assert len(titles(db)) == 5
+
+
+def test_without_a_store_everything_waits_for_one(workspace, db):
+    pipeline = Pipeline(None, workspace, Policy.for_session({}, None))
+    pipeline.session({"id": SESSION, "kind": "shell", "started_us": START, "title": "in the spool"})
+    pipeline.emit(note("one"))
+    assert not pipeline.flush()
+
+    pipeline.use(db)
+    pipeline.emit(note("two"))
+    assert pipeline.flush()
+
+    assert titles(db) == ["one", "two"]
+    pipeline.close()
+
+
+def test_the_next_command_finds_what_a_pipeline_left(workspace, db):
+    pipeline = Pipeline(None, workspace, Policy.for_session({}, None))
+    pipeline.emit(note("left"))
+    pipeline.close()
+
+    assert drain(db, workspace).files == 1
+
+    assert titles(db) == ["left"]
+    assert spooled(workspace) == []
+
+
+def test_what_nobody_could_take_is_counted_and_said_once(pipeline, db):
+    with no_room():
+        for text in ("one", "two", "three"):
+            pipeline.emit(note(text))
+            assert not pipeline.flush()
+        pipeline.emit(note("sleep", status="running", ended_us=None))  # its end will tell of it
+        assert not pipeline.flush()
+    assert pipeline.n_lost == 3
+
+    pipeline.emit(note("four"))
+    assert pipeline.flush()
+
+    assert pipeline.n_lost == 0
+    assert gaps(db) == [("store_unwritable", 3)]
+    assert titles(db)[1:] == ["four"]
+    assert db.execute("SELECT started_us FROM events WHERE kind = 'gap'").fetchone() == (START,)
+    pipeline.settle()
+    assert len(titles(db)) == 2
+
+
+def test_a_loss_is_said_even_when_nothing_else_happens(pipeline, db):
+    with no_room():
+        pipeline.emit(note("lost"))
+        pipeline.flush()
+        pipeline.settle()  # still nowhere to say it
+    assert pipeline.n_lost == 1
+
+    pipeline.settle()
+
+    assert gaps(db) == [("store_unwritable", 1)]
+    assert pipeline.n_lost == 0
+
+
+def test_an_event_that_fits_nowhere_takes_no_other_with_it(pipeline, db):
+    pipeline.emit(note("good"))
+    pipeline.emit(note("bad", trusted=7))
+    pipeline.emit(note("a float", body=RunCommand(command="x", cwd="/", exit_code=0.5)))  # type: ignore[arg-type]
+    pipeline.emit(note("better"))
+
+    pipeline.flush()
+    pipeline.settle()
+
+    assert [title for title in titles(db) if not title.startswith("gap")] == ["good", "better"]
+    assert gaps(db) == [("unfit_event", 2)]
+
+
+def test_a_connection_that_was_closed_is_one_more_failure(pipeline, db, workspace):
+    db.close()
+    pipeline.emit(note("still here"))
+
+    assert not pipeline.flush()
+
+    with closing(open_store(workspace)) as again:
+        pipeline.close()
+        drain(again, workspace)
+        assert titles(again) == ["still here"]
+
+
+def test_the_failures_do_not_grow_while_the_reason_stays(pipeline, db):
+    forbid(db)
+    for _ in range(50):
+        pipeline.emit(note("again"))
+        pipeline.flush()
+
+    assert [type(error) for error in pipeline.failures] == [EnvironmentError]
+    allow(db)
+
+
+def test_a_policy_that_fails_withholds_the_text_and_keeps_the_event(workspace, db):
+    def broken(text: bytes, edges: int) -> list[tuple[int, int, str, bytes | None]]:
+        raise ZeroDivisionError
+
+    pipeline = Pipeline(db, workspace, Policy([broken]))
+    pipeline.emit(note(f"a {SECRET}"))
+    assert pipeline.flush()
+
+    assert titles(db) == [WITHHELD]
+    pipeline.close()
+
+
+# --- nothing unredacted touches the disk ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", ["stored", "spooled", "spooled, then drained"])
+def test_no_file_of_the_store_ever_holds_a_secret(pipeline, db, workspace, state):
+    coloured = SECRET[:6] + "\x1b[1m" + SECRET[6:]
+    printed = f"token: {coloured}\r\nhttps://ana:{SECRET}@example.org/\r\nlast line\r\n".encode()
+    if state != "stored":
+        forbid(db)
+        pipeline.session({"id": SESSION, "kind": "shell", "started_us": START, "title": f"with {SECRET}"})
+    started = note("x", status="running", ended_us=None, body=_leaking(None))
+    pipeline.emit(started)
+    assert pipeline.flush() == (state == "stored")
+    assert not _holding(workspace, SECRET.encode())  # while it runs, too
+
+    timing = json.dumps([[0, 10], [5, len(printed) - 10]]).encode()
+    size = len(printed)
+    ended = note(
+        "x",
+        id=started.id,
+        body=_leaking(Output(seen=size, head=size, tail=0, truncated=False)),
+        blobs={OUTPUT_BLOB: printed, TIMING_BLOB: timing, "other": SECRET.encode()},
+    )
+    pipeline.emit(ended)
+    pipeline.emit(note(f"I used {SECRET} here"))
+    pipeline.emit(
+        note("-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEAzzzz\n-----END RSA PRIVATE KEY-----")
+    )
+    pipeline.flush()
+    if state == "spooled, then drained":
+        allow(db)
+        pipeline.close()
+        drain(db, workspace)
+
+    names = {path.name.split(".")[-1] for path in _files(workspace)}
+    assert {"db", "db-wal"} <= names
+    assert ("spool" in names) == (state == "spooled")
+    for secret in (SECRET.encode(), SECRET[6:].encode(), b"MIIEowIBAAKCAQEAzzzz"):
+        assert not _holding(workspace, secret)
+    if state != "spooled":
+        output, told = _output_of(db, started.id)
+        assert b"last line" in output
+        assert b"[redacted:" in output
+        assert sum(length for _, length in told) == len(output)
+
+
+def _leaking(output: Output | None) -> RunCommand:
+    return RunCommand(
+        command=f"curl -H 'X-Thing: {SECRET}' https://u:{SECRET}@example.org", cwd=f"/tmp/{SECRET}",
+        reason=SECRET, cwd_end=f"/{SECRET}", exit_code=0, output=output,
+    )  # fmt: skip
+
+
+def _output_of(db: DB, event: str) -> tuple[bytes, list[list[int]]]:
+    data = json.loads(db.execute("SELECT data FROM events WHERE id = ?", (event,)).fetchone()[0])
+    found = {}
+    for name, blob in data["blobs"].items():
+        codec, payload = db.execute(
+            "SELECT codec, data FROM blobs WHERE sha256 = ?", (blob["sha256"],)
+        ).fetchone()
+        found[name] = zlib.decompress(payload) if codec == "zlib" else payload
+    return found[OUTPUT_BLOB], json.loads(found[TIMING_BLOB])
+
+
+def _files(workspace: Workspace) -> list[Path]:
+    return [path for path in workspace.dir.rglob("*") if path.is_file()]
+
+
+def _holding(workspace: Workspace, secret: bytes) -> list[Path]:
+    """The files in which the bytes stand, as they are, in base64 of their blob, or compressed."""
+    holding = [path for path in _files(workspace) if secret in path.read_bytes()]
+    with closing(open_store(workspace)) as db:
+        for codec, payload in db.execute("SELECT codec, data FROM blobs"):
+            if secret in (zlib.decompress(payload) if codec == "zlib" else payload):
+                holding.append(workspace.database)
+    return holding
