@@ -27,7 +27,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_new=0     # ... and with it; equal when bash did not keep the line
   __devtrace_fresh=0   # 1 once that number was read behind the user's part of PROMPT_COMMAND,
   __devtrace_known=0   # and so before the command that runs
-  __devtrace_before=-1 # input lines read before the command ...
+  __devtrace_before=0  # input lines read before the command ...
   __devtrace_lines=0   # ... and how many it took
   __devtrace_control=  # HISTCONTROL as we left it, while we do the work of `ignoredups`
   __devtrace_last=     # the last history line, kept only under `erasedups`
@@ -216,7 +216,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
 
   # --- at the prompt ------------------------------------------------------------------------------------
 
-  # First in PROMPT_COMMAND. $1 is $_, passed so that it stays what it was; returns the status it met.
+  # First in PROMPT_COMMAND. $1 is LINENO, the number of lines read; $2 is $_, passed so that it stays what it was.
+  # Returns the status it met.
   __devtrace_precmd() {
     local __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
     ((__devtrace_v < 501)) || { local - && set +eux; }
@@ -224,10 +225,10 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     local LC_ALL=C IFS=, __devtrace_n='' __devtrace_r='' __devtrace_f='' time=${EPOCHREALTIME--}
     if ((__devtrace_on)); then
       __devtrace_end
-    else
-      ((__devtrace_before += 1)) # an empty line, a comment or a Ctrl-C: each counts as one in LINENO
-      ((!__devtrace_late)) || __devtrace_makeup
+    elif ((__devtrace_late)); then
+      __devtrace_makeup
     fi
+    __devtrace_before=$1
     IFS=' '
     __devtrace_repeated
     __devtrace_attach
@@ -254,8 +255,11 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_list 1
     __devtrace_split
     ((__devtrace_new = ${__devtrace_n:-0} + 1))
-    ((__devtrace_new != __devtrace_old && __devtrace_old != 0 && __devtrace_s != 258)) || return 0
-    [[ $__devtrace_r != "#"* ]] || return 0
+    ((__devtrace_new != __devtrace_old && __devtrace_old != 0)) || return 0
+    local text=${__devtrace_r#"${__devtrace_r%%[!$' \t']*}"}
+    [[ -n $text && $text != "#"* ]] || return 0 # blanks or a comment
+    # What does not parse was never run: a syntax error, a line that Ctrl-C cut off.
+    ((!__devtrace_s)) || BASH_ENV='' "$BASH" --norc --noprofile -nc "$__devtrace_r" || return 0
     ((__devtrace_seq += 1, __devtrace_known = __devtrace_fresh, __devtrace_step))
     __devtrace_pre -
     __devtrace_end
@@ -414,10 +418,10 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   {
     # `f && : "$_"`: `set -e` cannot end the shell in f, and both f's status and $_ come out as they were.
     # stdout is shut too: a DEBUG trap of the user's fires for our lines, and what it prints is not wanted here.
-    __devtrace_head='{ __devtrace_precmd "$_" && : "$_"; } >/dev/null 2>&1'
+    __devtrace_head='{ __devtrace_precmd "$LINENO" "$_" && : "$_"; } >/dev/null 2>&1'
     # The call that is never made is there for bash-preexec, to which a command that is no part of
     # PROMPT_COMMAND, cut at `;`, is one that was typed: so it knows the one in our head.
-    __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$_"; }; } >/dev/null 2>&1'
+    __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$LINENO" "$_"; }; } >/dev/null 2>&1'
     __devtrace_ps0='${__devtrace_z:$(('"$__devtrace_step"',__devtrace_seq+=1,__devtrace_on=1,'
     __devtrace_ps0+='__devtrace_lines=LINENO-__devtrace_before,__devtrace_before=LINENO,'
     __devtrace_ps0+='__devtrace_old=__devtrace_new,__devtrace_new=HISTCMD,'
@@ -435,7 +439,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_arms+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
       __devtrace_arms+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
       __devtrace_arms+='__devtrace_armed=1'
-      __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$_"; }; \builtin eval "$__devtrace_arms"; } 2>/dev/null'
+      __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$LINENO" "$_"; }; \builtin eval "$__devtrace_arms"; } 2>/dev/null'
     fi
   }
 

@@ -45,6 +45,7 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
 
     function __devtrace_preexec --on-event fish_preexec
         set -l before $status
+        string match -qr '^(\s*(#[^\n]*)?\n?)*$' -- $argv[1]; and return # blanks or a comment
         set -l form e
         if test -n "$__devtrace_quiet"
             # the lines come by a pipe: nobody typed them, and no history keeps them
@@ -93,7 +94,6 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
             set -l text (string join \n -- $command | string collect)
             if printf '%s\n' $text | command fish --no-execute 2>/dev/null
                 set command
-                string match -qr '^\s*(#.*)?$' -- $text; and continue
                 emit fish_preexec $text
                 eval $text
                 set last $status

@@ -47,9 +47,16 @@ _Missing = tuple[Callable[[Kind], bool], str]
 ABILITIES: dict[str, list[_Missing]] = {
     "exact_form": [(_bash_before(4, 4), "without PS0 nothing tells a joined line from a typed one")],
     "joined_lines": [(_bash_before(4, 4), "without PS0 nothing tells how many lines were read")],
+    "ps0": [(_bash_before(4, 4), "has no PS0")],
+    "starts_of_its_own": [(_bash_before(4, 4), "without PS0 a start is seen by what PROMPT_COMMAND set up")],
+    "prompt_arrays": [(_bash_before(5, 1), "runs the first part of an array of prompt commands only")],
     "here_documents": [(_bash_before(4, 0), "its history keeps the first line of a here-document only")],
     "lines_of_the_editor": [(_bash_before(4, 4), "its DEBUG trap is spent on the editor's own commands")],
     "history_switch": [(_bash_before(4, 0), "in a trap it says that the history is off, always")],
+    "interrupted_loops": [
+        (_bash_before(4, 0), "ends a loop that was interrupted with status 1"),
+        (_is("zsh"), "ends a loop that was interrupted with 130 or with 0, as it happens"),
+    ],
     "private_text": [
         (_is("bash"), "hands a line to its hooks by the history only, where a private one is not")
     ],

@@ -109,7 +109,7 @@ class Session:
 
 
 def open_session(store: Path, session: str | None = None) -> Session:
-    """A session of the store in that directory, by default the one that started first of all without a parent.
+    """A session of the store in that directory; by default the newest that has no parent.
 
     Raises DevTraceError while there is no such store.
     """

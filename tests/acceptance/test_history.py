@@ -185,7 +185,16 @@ def test_the_history_file_is_read_once(shell: Shell) -> None:
 
     shell.types("history")
 
-    assert shell.command_alone.printed.decode().split() == "1 an old line 2 another 3 history".split()
+    assert shell.command_alone.printed.decode().split() == [
+        "1",
+        "an",
+        "old",
+        "line",
+        "2",
+        "another",
+        "3",
+        "history",
+    ]
 
 
 @pytest.mark.able("lines_of_the_editor")

@@ -19,11 +19,13 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from devtrace.errors import DevTraceError
+from devtrace.sources.shell import hooks
 from tests.acceptance.kinds import Kind
 from tests.acceptance.record import Command, Session, open_session
 from tests.terminals import Terminal
 
 PROMPT = "ready$ "
+REDRAWN = r"ready\$ "  # the prompt again, be it the same one
 DEVTRACE = (sys.executable, "-m", "devtrace")
 CTRL_C, CTRL_D, CTRL_Z = "\x03", "\x04", "\x1a"
 PATIENCE_S = 20.0
@@ -54,7 +56,7 @@ class Home:
         self.env = {**os.environ, "PATH": f"{home}/bin:{os.environ['PATH']}", "SHELL": kind.path}
         self.rc = home / _RC[kind.name][0]
         self.writes(self.rc, _RC[kind.name][1])
-        self.program("devtrace", '#!/bin/sh\nexec "%s" -m devtrace "$@"\n' % sys.executable)
+        self.program("devtrace", f'#!/bin/sh\nexec "{sys.executable}" -m devtrace "$@"\n')
 
     @property
     def ready(self) -> str:
@@ -82,6 +84,11 @@ class Home:
     def command(self, *options: str) -> list[str]:
         """The command line of `devtrace shell` for this shell."""
         return [*DEVTRACE, "shell", "--shell", self.kind.path, *options]
+
+    @staticmethod
+    def hooks_directory() -> Path:
+        """Where the hooks are that the shell is given."""
+        return hooks.hooks_directory()
 
     def devtrace(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run another devtrace command where the shell works, and wait for it."""
@@ -216,7 +223,7 @@ class Shell(Home):
         """Everything the screen was sent so far."""
         return self.on_screen.text
 
-    # --- the end ----------------------------------------------------------------------------------------------
+    # --- the end --------------------------------------------------------------------------------------------
 
     def ends(self, keys: str | None = CTRL_D) -> int:
         """End it by Ctrl-D (or other keys; None: it ends by itself); returns the exit status."""
