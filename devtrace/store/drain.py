@@ -23,8 +23,8 @@ from devtrace.store.spool import FRAME_LIMIT, HEADER_SIZE, MAGIC, SUFFIX, Damage
 from devtrace.workspace import Workspace
 
 SESSION_FRAME = "@session"  # not an event: the row of a session whose host could not reach the database
-_BATCH_BYTES = 8 << 20  # one transaction: others wait for it
-_LONGEST_BYTES = FRAME_LIMIT + HEADER_SIZE
+BATCH_BYTES = 8 << 20  # one transaction: others wait for it
+LONGEST_BYTES = FRAME_LIMIT + HEADER_SIZE
 _HEAD_BYTES = 64 << 10  # of a file, in which its first frame tells whose it is
 _SESSION = re.compile(rb'"session":"([0-9a-f]{32})"')
 
@@ -106,7 +106,7 @@ def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
 
 def _read(fd: int, offset: int, is_finished: bool) -> Read | None:
     """The next frames of a file from that byte on, a batch of them; None when there is nothing to do."""
-    for size in (_BATCH_BYTES, _LONGEST_BYTES):  # the second when one frame is longer than a batch
+    for size in (BATCH_BYTES, LONGEST_BYTES):  # the second when one frame is longer than a batch
         data = os.pread(fd, size, offset)
         is_all = len(data) < size
         read = read_frames(data, offset, is_finished=is_finished and is_all)

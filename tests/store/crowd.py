@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from devtrace.store import drain as draining
 from devtrace.store import sessions
 from devtrace.store.append import append
 from devtrace.store.connection import open_store, translated
@@ -140,6 +141,31 @@ def drain_often(store: Path, many: str) -> int:
     return new
 
 
+def spool_into_new_files(store: Path, many: str) -> list[str]:
+    """So many events, each into a spool file of its own; returns their ids."""
+    ids = []
+    for number in range(int(many)):
+        writer = SpoolWriter(Workspace(store).spool)
+        one = frame(f"echo {number}")
+        assert writer.write(one)
+        writer.close()
+        ids.append(one["id"])
+    return ids
+
+
+def drain_in_small_batches(store: Path) -> int:
+    """Drain a little at a time; tell of each batch before it is committed."""
+    draining.BATCH_BYTES = 40_000
+    append_within = draining.append_within
+
+    def telling(*arguments: Any) -> int:
+        tell("batch")
+        return append_within(*arguments)
+
+    draining.append_within = telling
+    return drain_often(store, "1")
+
+
 def close_orphans(store: Path) -> list[str]:
     """Returns which sessions were closed by us."""
     workspace = Workspace(store)
@@ -153,7 +179,8 @@ def close_orphans(store: Path) -> list[str]:
 WORK = {
     work.__name__: work
     for work in (
-        append_for_ever, append_same, append_some, close_orphans, drain_often, make_stores, spool_some,
+        append_for_ever, append_same, append_some, close_orphans, drain_in_small_batches, drain_often,
+        make_stores, spool_into_new_files, spool_some,
     )
 }  # fmt: skip
 
