@@ -9,6 +9,7 @@ import re
 import select
 import shlex
 import signal
+import subprocess
 import sys
 import termios
 import time
@@ -450,6 +451,30 @@ def test_a_stopped_host_gives_the_terminal_back_and_takes_it_again(tmp_path):
         terminal.wait_for(OUTSIDE)
         terminal.send("echo status $?\r")
         terminal.wait_for("status 3\r\n")
+
+
+def test_a_host_started_in_the_background_waits_until_it_is_in_front(tmp_path):
+    with outer_bash() as terminal:
+        editing = terminal.attributes()
+        line = shlex.join(command("pty", tmp_path / "report", "sh", "-c", "read x; echo got $x; exit 2"))
+        terminal.send(f"{line} &\r")
+        host = int(terminal.wait_for(r"\[1\] (\d+)")[1])
+        terminal.until(lambda: is_stopped(host))
+        terminal.send("echo $((40+2))\r")
+        terminal.wait_for("42\r\n")
+        terminal.wait_for(OUTSIDE)
+        assert terminal.attributes() == editing
+        terminal.send("fg\r")
+        terminal.until(terminal.is_raw)
+        terminal.send("words\r")
+        terminal.wait_for("got words")
+        terminal.wait_for(OUTSIDE)
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether the process waits for somebody to continue it."""
+    done = subprocess.run(["ps", "-o", "stat=", "-p", str(pid)], capture_output=True, text=True)
+    return done.stdout.startswith("T")
 
 
 def test_suspend_inside_brings_the_outer_shell_back(tmp_path):

@@ -43,6 +43,14 @@ def test_the_end_of_the_pipe_is_the_end_of_the_shell(tmp_path):
         terminal.wait_for("one.*two.*status 0")
 
 
+def test_an_input_of_nothing_ends_a_reader_and_not_the_terminal(tmp_path):
+    line = shlex.join(
+        command("fed", tmp_path / "report", "sh", "-c", "cat; test -t 1 && echo terminal; exit 4")
+    )
+    with Terminal(["sh", "-c", f"{line} </dev/null; echo status $?"], env=environment()) as terminal:
+        terminal.wait_for("terminal.*status 4")
+
+
 def test_a_pager_reads_its_keys_from_the_terminal_though_the_text_comes_by_a_pipe(tmp_path):
     program = (
         "import os, sys, termios, tty\n"

@@ -42,6 +42,15 @@ def size_of(fd: int) -> Size:
     return Size(rows, cols, (width, height))
 
 
+def await_foreground(tty_fd: int) -> None:
+    """Let the kernel stop us until we are in front: in the background the attributes are those of another.
+
+    A terminal that is not ours, or a group that nobody could continue, is not waited for.
+    """
+    with contextlib.suppress(termios.error):
+        termios.tcdrain(tty_fd)
+
+
 class OuterTerminal:
     """The terminal we were started in: `COOKED`, `RAW` and back, and in the end `RESTORED`.
 
@@ -55,6 +64,7 @@ class OuterTerminal:
     __slots__ = ("attributes", "choice", "fd", "follows", "is_blocking", "state")
 
     def __init__(self, tty_fd: int = 0, *, follows: bool = False):
+        await_foreground(tty_fd)
         self.attributes = termios.tcgetattr(tty_fd)
         self.fd, self.choice = _open_anew(tty_fd)
         self.is_blocking = self.choice.chosen != "reopened"

@@ -20,6 +20,7 @@ import time
 from typing import Any, NoReturn, Self
 
 from devtrace.sources.shell.modes import BRACKETED_PASTE, closing
+from devtrace.sources.shell.terminal import await_foreground
 
 _MESSAGE = struct.Struct("=I")
 _FAREWELL = 0xFFFF_FFFF
@@ -49,6 +50,7 @@ class Watchdog:
     @classmethod
     def start(cls, tty_fd: int) -> Self:
         """Fork the watchdog of that terminal. OSError or termios.error when it is no terminal."""
+        await_foreground(tty_fd)
         charge = _Charge(tty_fd)
         ours, theirs = os.pipe()
         # Blocked, so that no signal can come between the fork and the child's ignoring it.
