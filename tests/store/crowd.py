@@ -166,6 +166,18 @@ def drain_in_small_batches(store: Path) -> int:
     return drain_often(store, "1")
 
 
+def hold_and_leave_a_child(store: Path, session: str) -> None:
+    """Begin, start a program that goes on without us, tell its process id, and wait to be killed."""
+    workspace = Workspace(store)
+    db = open_store(workspace)
+    held = sessions.hold(workspace, session)
+    sessions.begin(db, id=session, kind="shell", started_us=START)
+    child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    tell(child.pid)
+    sys.stdin.read()
+    held.close()
+
+
 def close_orphans(store: Path) -> list[str]:
     """Returns which sessions were closed by us."""
     workspace = Workspace(store)
@@ -180,7 +192,7 @@ WORK = {
     work.__name__: work
     for work in (
         append_for_ever, append_same, append_some, close_orphans, drain_in_small_batches, drain_often,
-        make_stores, spool_into_new_files, spool_some,
+        hold_and_leave_a_child, make_stores, spool_into_new_files, spool_some,
     )
 }  # fmt: skip
 
