@@ -105,6 +105,16 @@ def test_marks_on_both_pipes_are_removed_and_make_one_capture(tmp_path):
     assert (kept["span"], sorted(kept["data"]), kept["stderr"]) == (SPAN, sorted("outerr"), 3)
 
 
+def test_the_beginning_of_a_mark_passes_on_when_nothing_follows(tmp_path):
+    script = r"printf 'a\033]6973;'; printf 'b\033]6973;' >&2; read x"
+    with host(tmp_path, "sh", "-c", script, stdin=UNIX) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.read(8) == b"a\x1b]6973;"
+        assert process.stderr.read(8) == b"b\x1b]6973;"
+        process.communicate(b"\n", PATIENCE_S)
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the name in /proc")
 def test_a_mark_written_by_name_comes_in_its_place(tmp_path):
     script = 'fifo=$(readlink /proc/$$/fd/1); printf before; printf MARK 1<>"$fifo"; printf after'
