@@ -23,7 +23,7 @@ from devtrace.store.drain import SESSION_FRAME, Drained, drain
 from devtrace.store.spool import HEADER_SIZE, MAGIC, SpoolWriter
 from devtrace.workspace import Workspace
 from tests.processes import DEADLINE
-from tests.store.crowd import Crowd
+from tests.store.crowd import Crowd, tell
 from tests.store.frames import OTHER, SESSION, START, begin, count, events, frame, is_whole, start_of
 
 DB = sqlite3.Connection
@@ -223,7 +223,7 @@ def test_a_drainer_killed_between_its_batches_loses_and_doubles_nothing(
     workspace: Workspace, round_: int
 ) -> None:
     seed = random.SystemRandom().randrange(1 << 32)
-    print(f"seed {seed}")
+    tell(f"seed {seed}")
     chance = random.Random(seed)
     open_store(workspace, create=True).close()
     writers = [SpoolWriter(workspace.spool) for _ in range(3)]
