@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import resource
 import sqlite3
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -14,13 +17,14 @@ import pytest
 
 from devtrace.errors import EnvironmentError
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Note, Output, RunCommand
-from devtrace.ids import new_span_id
+from devtrace.ids import new_session_id, new_span_id
 from devtrace.pipeline import Pipeline
 from devtrace.policy.chain import WITHHELD, Policy
 from devtrace.store import chain, sessions
 from devtrace.store.connection import open_store, transaction
 from devtrace.store.drain import drain
 from devtrace.workspace import Workspace
+from tests.processes import CAN_OBEY, environment, obey_permissions
 
 SESSION = "019aa6e0c1de7abc8000000000000001"
 START = 1_700_000_000_000_000  # long ago
@@ -166,6 +170,67 @@ def test_what_the_store_cannot_take_waits_in_the_spool_and_keeps_its_order(
     assert len(titles(db)) == 5
 
 
+def test_the_order_is_kept_through_trouble_that_comes_and_goes(pipeline, db, workspace):
+    for number in range(1, 8):
+        if number in (2, 6):
+            forbid(db)
+        pipeline.emit(note(f"{number} {'x' * 5000}"))
+        assert pipeline.flush() == (number not in (2, 3, 6))
+        if number in (3, 6):
+            allow(db)
+    pipeline.close()
+    drain(db, workspace)
+
+    assert [title[0] for title in titles(db)] == list("1234567")
+    assert spooled(workspace) == []
+    assert chain.check(db, SESSION) is None
+
+
+def test_while_somebody_else_drains_the_order_is_kept_by_spooling_on(pipeline, db, workspace):
+    forbid(db)
+    pipeline.emit(note("one"))
+    pipeline.flush()
+    allow(db)
+    with (workspace.run / "drain.lock").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        pipeline.emit(note("two"))
+        assert not pipeline.flush()
+        assert titles(db) == []
+
+    pipeline.emit(note("three"))
+    assert pipeline.flush()
+
+    assert titles(db) == ["one", "two", "three"]
+
+
+def test_a_start_that_was_spooled_does_not_run_for_ever(pipeline, db, workspace):
+    running = note("sleep", status="running", ended_us=None)
+    lock(db)
+    pipeline.emit(running)
+    assert not pipeline.flush()
+    unlock(db)
+
+    pipeline.emit(note("sleep", id=running.id))
+    pipeline.close()
+    drain(db, workspace)
+
+    assert titles(db) == ["sleep"]
+    assert db.execute("SELECT count(*) FROM running").fetchone() == (0,)
+
+
+def test_a_damaged_store_is_one_more_reason_to_spool(pipeline, db):
+    db.execute("ALTER TABLE events RENAME TO gone")
+    pipeline.emit(note("one"))
+    assert not pipeline.flush()
+    assert [error.code for error in pipeline.failures] == ["ERR_STORE_DAMAGED"]
+    db.execute("ALTER TABLE gone RENAME TO events")
+
+    pipeline.emit(note("two"))
+    assert pipeline.flush()
+
+    assert titles(db) == ["one", "two"]
+
+
 def test_without_a_store_everything_waits_for_one(workspace, db):
     pipeline = Pipeline(None, workspace, Policy.for_session({}, None))
     pipeline.session({"id": SESSION, "kind": "shell", "started_us": START, "title": "in the spool"})
@@ -224,6 +289,35 @@ def test_a_loss_is_said_even_when_nothing_else_happens(pipeline, db):
     assert pipeline.n_lost == 0
 
 
+def test_a_gap_waits_in_the_spool_like_any_event(pipeline, db, workspace):
+    forbid(db)
+    with no_room():
+        pipeline.emit(note("lost"))
+        pipeline.flush()
+    pipeline.emit(note("kept"))
+    assert not pipeline.flush()
+    assert pipeline.n_lost == 0
+    allow(db)
+    pipeline.close()
+
+    drain(db, workspace)
+
+    assert titles(db) == ["gap: 1 store_unwritable", "kept"]
+
+
+def test_every_session_has_a_gap_of_its_own(pipeline, db):
+    other = new_session_id()
+    with no_room():
+        for session in (SESSION, other, other):
+            pipeline.emit(note("lost", session=session))
+        pipeline.flush()
+
+    pipeline.settle()
+
+    rows = db.execute("SELECT session, title FROM events").fetchall()
+    assert sorted(rows) == sorted([(SESSION, "gap: 1 store_unwritable"), (other, "gap: 2 store_unwritable")])
+
+
 def test_an_event_that_fits_nowhere_takes_no_other_with_it(pipeline, db):
     pipeline.emit(note("good"))
     pipeline.emit(note("bad", trusted=7))
@@ -271,6 +365,54 @@ def test_a_policy_that_fails_withholds_the_text_and_keeps_the_event(workspace, d
     pipeline.close()
 
 
+TRIES = """
+import json, sys
+from pathlib import Path
+from devtrace.events import Event, Note
+from devtrace.pipeline import Pipeline
+from devtrace.policy.chain import Policy
+from devtrace.store.connection import open_reader
+from devtrace.workspace import Workspace
+
+workspace = Workspace(Path(sys.argv[1]))
+db = open_reader(workspace)
+pipeline = Pipeline(db, workspace, Policy([]))
+pipeline.emit(
+    Event(
+        session=sys.argv[2], id="1" * 16, actor="human", started_us=1, ended_us=1, status="ok", source="cli",
+        trusted=0, body=Note(text="x"),
+    )
+)
+told = pipeline.flush()
+pipeline.close()
+db.close()
+print(json.dumps([told, pipeline.n_lost, [failure.code for failure in pipeline.failures]]))
+"""
+
+
+@pytest.mark.skipif(not CAN_OBEY, reason="because root cannot be held to permissions here")
+def test_a_store_and_a_spool_that_may_not_be_written_raise_nothing(db, workspace):
+    db.close()
+    places = [workspace.database, workspace.dir, *(path for path in workspace.dir.iterdir() if path.is_dir())]
+    for path in places:
+        path.chmod(path.stat().st_mode & 0o555)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", TRIES, workspace.dir, SESSION],
+            env=environment(),
+            preexec_fn=obey_permissions,
+            capture_output=True,
+            check=False,
+        )
+    finally:
+        for path in places:
+            path.chmod(path.stat().st_mode | 0o200)
+
+    assert done.stderr == b""
+    assert json.loads(done.stdout) == [False, 1, ["ERR_STORE_READONLY"]]
+    assert spooled(workspace) == []
+
+
 # --- nothing unredacted touches the disk ------------------------------------------------------------------
 
 
@@ -315,6 +457,22 @@ def test_no_file_of_the_store_ever_holds_a_secret(pipeline, db, workspace, state
         assert b"last line" in output
         assert b"[redacted:" in output
         assert sum(length for _, length in told) == len(output)
+
+
+def test_not_even_free_pages_hold_a_secret(pipeline, db, workspace):
+    for _ in range(30):
+        pipeline.emit(note("x", body=_leaking(None), blobs={OUTPUT_BLOB: SECRET.encode() * 50}))
+        pipeline.flush()
+    with transaction(db):
+        db.execute("DELETE FROM events WHERE seq % 3")
+        db.execute("DELETE FROM blobs")
+    assert not _holding(workspace, SECRET.encode())
+
+    db.execute("VACUUM")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    assert not _holding(workspace, SECRET.encode())
+    assert _holding(workspace, b"[redacted:known-value:")
 
 
 def _leaking(output: Output | None) -> RunCommand:

@@ -67,7 +67,7 @@ def _spooled(workspace: Workspace) -> list[Path]:
     """The files of the spool, the oldest first."""
     try:
         return sorted(path for path in workspace.spool.iterdir() if path.name.endswith(SUFFIX))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
