@@ -63,7 +63,7 @@ def test_an_exception_restores_the_terminal(pair):
 
 def test_an_exit_that_forgets_the_terminal_restores_it_all_the_same():
     code = (
-        "import sys; before = set(sys.modules)\n"
+        "import sys\n"
         "from devtrace.sources.shell.terminal import OuterTerminal\n"
         "outer = OuterTerminal(0).__enter__()\n"
         "outer.raw()\n"
@@ -143,7 +143,7 @@ def test_a_terminal_without_a_name_is_shared_and_the_reason_kept(tmp_path):
 def test_these_modules_load_no_heavy_ones_before_the_shell_is_started():
     """The shell is forked before anything else: what these import is waited for at every start."""
     code = (
-        "import sys\n"
+        "import sys; before = set(sys.modules)\n"
         "from devtrace.sources.shell import output, pipes, pump, spawn, terminal, watchdog\n"
         "heavy = {'dataclasses', 'inspect', 'subprocess', 'threading', 'logging', 'sqlite3', 'asyncio',\n"
         "         'typer', 'rich', 'json', 'tempfile', 'ptyprocess'}\n"
