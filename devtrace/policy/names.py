@@ -11,7 +11,7 @@ from functools import lru_cache
 
 # Lower case; a letter after it makes another word of it: tokenizer, secretary, passwordless.
 _WORD = (
-    rb"(?:token|secret|passw(?:or[dt]|d)|passphrase|credentials?|pgpass|_pwd|_pw|_pass|(?:gh|hub|lab|ext|ado)_pat"
+    rb"(?:token|secret|passw(?:or[dt]|d)|passphrase|credentials?|pgpass|sshpass|_pwd|_pw|_pass|(?:gh|hub|lab|ext|ado)_pat"
     rb"|(?:api|access|auth|private|secret|signing|signature|encryption|master|service|account|admin|session"
     rb"|shared|storage|subscription|webhook)[_-]?key)(?![a-z])"
 )
@@ -61,6 +61,7 @@ def is_secret_name(name: str) -> bool:
     return is_a_secrets(name.encode("utf-8", "surrogateescape").lower())
 
 
+@lru_cache(maxsize=1024)  # a source about tokens says the same few names on every line
 def is_a_secrets(name: bytes) -> bool:
     """The same for a lower-case name."""
     words = compiled(_WORD).finditer(name)

@@ -21,8 +21,9 @@ _LEAST_TOKEN = 20  # bytes of a user's name in a URL that is none
 _LEAST_ASSIGNED = 3  # bytes; less is no secret, but accesskey="n" of HTML, or a counter
 _FAR = 128  # bytes that a name may go back from the word that makes it a secret's
 _NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
+_GOES_ON = b"=:+? \t"  # what may stand between a name and its value: without it, nothing is assigned
 # Where to look closer; names.py decides.
-_ROOT = rb"token|secret|passw|passphrase|credential|pgpass|_pass|_pw|key|_pat"
+_ROOT = rb"token|secret|passw|passphrase|credential|pgpass|sshpass|_pass|_pw|key|_pat"
 _USERINFO = rb"(?:[a-z+.-]{0,16}:)?/{0,2}([^\s/@'\"<>]{1,256})@(?=[A-Za-z0-9\[])"
 _FRAGMENT = rb"[A-Za-z0-9_+=.~%@#$^&*!?-]{8,256}(?![^\s\"'&;,)\]}])"
 
@@ -83,14 +84,18 @@ def url_passwords(text: bytes, edges: int) -> Iterator[Span]:
 def secret_assignments(text: bytes, edges: int) -> Iterator[Span]:
     """`NAME=value`, `--name=value`, `--name value`, `set -x NAME value`, where the name is a secret's."""
     lower = text.lower()
-    name_end = 0
+    until = 0
     for hit in compiled(_ROOT).finditer(lower):
-        if hit.start() < name_end:
+        if hit.start() < until:
             continue
-        name_end = _name_end(text, hit.end())
+        until = end = _name_end(text, hit.end())
+        if end == len(text) or text[end] not in _GOES_ON:
+            continue
         name = _name_start(text, hit.start())
-        if is_a_secrets(lower[name:name_end]):
-            yield from _assigned(text, name, name_end)
+        if is_a_secrets(lower[name:end]):
+            for span in _assigned(text, name, end):
+                until = span[1]  # what stands inside is hidden already
+                yield span
     if edges & CUT_START:
         fragment = compiled(_FRAGMENT).match(text)
         if fragment and looks_random(fragment[0], 8) and not is_placeholder(fragment[0]):

@@ -283,6 +283,8 @@ def test_a_url_without_a_password_survives(policy: Policy, benign: str) -> None:
         ("apiKey='", SECRET, "'"),
         ("MYSQL_PWD=", SECRET, " mysql"),
         ("PGPASSWORD=", SECRET, " psql"),
+        ("SSHPASS=", SECRET, " sshpass -e ssh web"),
+        ("A_TOKEN=", f"token=token={SECRET}", " x"),
         ("GH_PAT=", SECRET, ""),
         ("STRIPE_SECRET_KEY_LIVE=", SECRET, ""),
         ("DJANGO_SECRET_KEY='", "w&x(1)+#=z", "'"),
