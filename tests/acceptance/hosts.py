@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -120,7 +121,10 @@ class Place:
 
     def gaps(self, session: str | None = None) -> dict[str, int]:
         """How much could not be observed, by reason."""
-        return {event["data"]["reason"]: event["data"]["count"] for event in self.events(session, "gap")}
+        counts = Counter[str]()
+        for event in self.events(session, "gap"):
+            counts[event["data"]["reason"]] += event["data"]["count"] or 1
+        return dict(counts)
 
     def running(self) -> list[str]:
         """The titles of the commands in flight."""
