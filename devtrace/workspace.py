@@ -72,13 +72,13 @@ def find(start: Path | None = None) -> Workspace:
     """
     named = os.environ.get("DEVTRACE_DIR", "") if start is None else ""
     if named and Path(named).is_dir():
-        return _checked(Workspace(Path(named)))
+        return checked(Workspace(Path(named)))
     here = (start or Path.cwd()).absolute()
     for folder in (here, *here.parents):
         candidate = folder / STORE_NAME
         # ~/.devtrace/ holds the registry of stores, and is no store until it has a database.
         if candidate.is_symlink() or (candidate.is_dir() and (candidate / "devtrace.db").exists()):
-            return _checked(Workspace(candidate))
+            return checked(Workspace(candidate))
     raise EnvironmentError(
         f"no {STORE_NAME}/ in {here} or above",
         code="ERR_STORE_MISSING",
@@ -111,7 +111,7 @@ def create(workspace: Workspace) -> None:
 
     Raises EnvironmentError ERR_STORE_UNSAFE, ERR_STORE_READONLY or ERR_STORE_FULL.
     """
-    _checked(workspace)
+    checked(workspace)
     try:
         for folder in (workspace.dir, workspace.spool, workspace.run, workspace.log):
             folder.mkdir(mode=0o700, exist_ok=True)
@@ -119,6 +119,26 @@ def create(workspace: Workspace) -> None:
         _write_once(workspace.salt, os.urandom(32))
     except OSError as error:
         raise from_os_error(error, workspace.dir) from error
+
+
+def checked(workspace: Workspace) -> Workspace:
+    """The workspace, if nothing is there yet or what is there is ours and leads nowhere else.
+
+    A repository may bring a `.devtrace/` of its own, and nothing may be led out of it by a link. Raises
+    EnvironmentError ERR_STORE_UNSAFE.
+    """
+    try:
+        state = workspace.dir.lstat()
+        if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
+            raise _unsafe(workspace.dir, "is a symbolic link, no directory, or belongs to somebody else")
+        for path in (workspace.spool, workspace.run, workspace.log, workspace.database):
+            if path.is_symlink():
+                raise _unsafe(path, "is a symbolic link")
+    except FileNotFoundError:
+        return workspace
+    except OSError as error:
+        raise from_os_error(error, workspace.dir) from error
+    return workspace
 
 
 def from_os_error(error: OSError, where: Path) -> EnvironmentError:
@@ -172,21 +192,13 @@ def is_memory(path: Path) -> bool:
     return kind in ("tmpfs", "ramfs")
 
 
-def _checked(workspace: Workspace) -> Workspace:
-    try:
-        state = workspace.dir.lstat()
-    except FileNotFoundError:
-        return workspace
-    except OSError as error:
-        raise from_os_error(error, workspace.dir) from error
-    if not stat.S_ISDIR(state.st_mode) or state.st_uid != os.getuid():
-        raise EnvironmentError(
-            f"{workspace.dir} is a symbolic link, no directory, or belongs to somebody else",
-            code="ERR_STORE_UNSAFE",
-            hint="remove it, or run devtrace as its owner",
-            context={"path": str(workspace.dir)},
-        )
-    return workspace
+def _unsafe(path: Path, why: str) -> EnvironmentError:
+    return EnvironmentError(
+        f"{path} {why}",
+        code="ERR_STORE_UNSAFE",
+        hint="remove it, or run devtrace as its owner",
+        context={"path": str(path)},
+    )
 
 
 def _is_ours(folder: Path) -> bool:

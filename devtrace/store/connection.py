@@ -35,12 +35,12 @@ def open_store(
 
     With `create` the store is made where it is missing. Every statement commits by itself unless a BEGIN
     IMMEDIATE is open, and waits `patience_ms` for other writers. May be used by one thread at a time. Raises
-    EnvironmentError ERR_STORE_MISSING, ERR_STORE_DAMAGED, ERR_STORE_NEWER, ERR_STORE_READONLY,
-    ERR_STORE_FULL or ERR_STORE_LOCKED.
+    EnvironmentError ERR_STORE_MISSING, ERR_STORE_UNSAFE, ERR_STORE_DAMAGED, ERR_STORE_NEWER,
+    ERR_STORE_READONLY, ERR_STORE_FULL or ERR_STORE_LOCKED.
     """
     if create:
         workspaces.create(workspace)
-    elif not workspace.database.exists():
+    elif not workspaces.checked(workspace).database.exists():
         raise _missing(workspace)
     _must_be_writable(workspace)
     with translated(workspace):
@@ -63,7 +63,7 @@ def open_reader(workspace: Workspace) -> sqlite3.Connection:
 
     Raises as `open_store` does.
     """
-    if not workspace.database.exists():
+    if not workspaces.checked(workspace).database.exists():
         raise _missing(workspace)
     with translated(workspace):
         try:

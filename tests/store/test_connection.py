@@ -181,12 +181,33 @@ def test_a_store_that_is_a_symbolic_link_is_refused(tmp_path):
     workspace = Workspace(tmp_path / ".devtrace")
     workspace.dir.symlink_to(tmp_path / "elsewhere")
 
-    made = refused(lambda place: open_store(place, create=True), workspace)
-    found = refused(lambda place: find(place.root), workspace)
+    errors = [refused(opened, workspace) for opened in WAYS]
 
-    assert {made.code, found.code} == {"ERR_STORE_UNSAFE"}
-    assert made.hint == found.hint != ""
+    assert {error.code for error in errors} == {"ERR_STORE_UNSAFE"}
+    assert all(error.hint for error in errors)
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["devtrace.db", "spool", "run", "log"])
+def test_a_store_that_leads_out_of_itself_is_refused(db, workspace, tmp_path, name):
+    db.close()
+    (workspace.dir / name).rename(tmp_path / "elsewhere")
+    (workspace.dir / name).symlink_to(tmp_path / "elsewhere")
+    before = workspace.database.read_bytes()
+
+    errors = [refused(opened, workspace) for opened in WAYS]
+
+    assert {error.code for error in errors} == {"ERR_STORE_UNSAFE"}
+    assert {error.context["path"] for error in errors} == {str(workspace.dir / name)}
+    assert workspace.database.read_bytes() == before
+
+
+WAYS = (
+    open_store,
+    open_reader,
+    lambda place: open_store(place, create=True),
+    lambda place: find(place.root),
+)
 
 
 def test_somebody_elses_lock_is_told_after_the_patience_is_over(db, workspace):
