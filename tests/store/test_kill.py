@@ -11,10 +11,12 @@ import pytest
 
 from devtrace.ids import new_session_id
 from devtrace.store import sessions
+from devtrace.store.append import append
 from devtrace.store.connection import open_store
+from devtrace.workspace import Workspace
 from tests.processes import DEADLINE
 from tests.store.crowd import Crowd, tell
-from tests.store.frames import START, events, is_whole
+from tests.store.frames import START, events, frame, is_whole
 
 SEED = random.SystemRandom().randrange(1 << 32)
 
@@ -66,3 +68,26 @@ def test_a_killed_host_leaves_its_session_to_the_next_command(db, workspace):
 
     assert sessions.close_orphans(db, workspace, START) == []
     assert list(workspace.run.iterdir()) == []
+
+
+@pytest.mark.parametrize("moment", range(6))
+def test_a_store_whose_maker_was_killed_is_made_by_the_next(tmp_path, moment):
+    tell(f"seed {SEED}, moment {moment}")
+    chance = random.Random(SEED + moment)
+    stores = [tmp_path / f"store{number}" for number in range(40)]
+    for store in stores:
+        store.mkdir()
+
+    with Crowd(2, "make_stores", tmp_path, len(stores)) as crowd:
+        crowd.release()
+        for process in crowd.processes:
+            select.select([process.stdout], [], [], chance.random() * 0.3)  # somewhere in making one of them
+            process.kill()
+            process.wait(DEADLINE)
+
+    begun = [store for store in stores if (store / ".devtrace").exists()]
+    for store in begun:
+        with closing(open_store(Workspace(store / ".devtrace"), create=True)) as db:
+            assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+            assert append(db, [frame()]) == 1
+            assert is_whole(db)
