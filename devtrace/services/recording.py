@@ -133,7 +133,9 @@ class Recording:
     def _open_store(self) -> None:
         workspaces.create(self._place)
         self._take_hold()  # before anything of the session is in the store: it would be an orphan
-        db = open_store(self._place, create=True, patience_ms=_PATIENCE_MS)
+        was_locked = self._trouble is not None and self._trouble.code == "ERR_STORE_LOCKED"
+        patience_ms = _IMPATIENCE_MS if was_locked else _PATIENCE_MS
+        db = open_store(self._place, create=True, patience_ms=patience_ms)
         try:
             drain(db, self._place)
             sessions.close_orphans(db, self._place, time.time_ns() // 1_000)
