@@ -24,20 +24,25 @@ _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-.
 def known_values(environment: Mapping[str, str]) -> Callable[[bytes, int], Iterator[Span]]:
     """A step that finds the values of the secret-named variables of this environment."""
     forms: dict[bytes, bytes] = {}  # how it may be written -> the value
+    encoded: dict[bytes, bytes] = {}  # the same in base64, where a long run of its letters is a condition
     for value in sorted(_values(environment)):
-        for form in _forms(value):
-            forms.setdefault(form, value)
-    shortest = min(map(len, forms), default=0)
+        forms |= dict.fromkeys(_forms(value), value)
+        encoded |= dict.fromkeys(_in_base64(value), value)
+    both = encoded | forms
+    shortest = min(map(len, both), default=0)
+    run = rb"[A-Za-z0-9+/_-]{%d}" % min(map(len, encoded), default=0)
 
     def find(text: bytes, edges: int) -> Iterator[Span]:
-        if not forms or (len(text) < shortest and not edges):
+        if not both or (len(text) < shortest and not edges):
             return
-        for form, value in forms.items():
+        candidates = both if compiled(run).search(text) else forms
+        for form in [form for form in candidates if form in text]:
             at = text.find(form)
             while at >= 0:
-                yield at, at + len(form), "known-value", value
+                yield at, at + len(form), "known-value", both[form]
                 at = text.find(form, at + len(form))
-            if edges:
+        if edges:
+            for form, value in both.items():
                 yield from _beside_a_cut(text, form, value, edges)
 
     return find
@@ -68,7 +73,7 @@ def _forms(value: bytes) -> set[bytes]:
     forms |= _in_json(value)
     forms.add(compiled(rb"([^A-Za-z0-9_@%+=:,./-])").sub(rb"\\\1", value))
     forms.add(value.replace(b"'", b"'\\''"))
-    return forms | _in_base64(value)
+    return forms
 
 
 def _in_json(value: bytes) -> set[bytes]:
