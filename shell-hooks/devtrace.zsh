@@ -12,6 +12,7 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
   zmodload zsh/datetime 2>/dev/null
   typeset -g __devtrace_shell=
   printf -v __devtrace_shell '%08x%04x%04x' $(($$ & 0xffffffff)) $RANDOM $RANDOM
+  typeset -g __devtrace_from=$'1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"
   typeset -gi __devtrace_seq=0 # this shell's record counter
   typeset -gi __devtrace_on=0  # 1 while a command typed at the prompt runs
 
@@ -24,21 +25,18 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     REPLY=${REPLY//$'\n'/%0A}
   }
 
-  # Microseconds since the epoch into REPLY, "-" without a clock.
-  __devtrace_now() {
-    if ((${#epochtime})); then
-      REPLY=$((epochtime[1] * 1000000 + epochtime[2] / 1000))
-    else
-      REPLY=-
-    fi
-  }
-
-  # One record in parts of at most 1,000 bytes: $1 kind, $2 the short fields, $3 the text that may be long.
+  # One record, escaped and in parts of at most 1,000 bytes: $1 kind, $2 the short fields, $3 the directory, $4 what
+  # was typed (CMD only).
   __devtrace_send() {
     [[ -p $__devtrace_fifo ]] || return 0
-    local head="$1"$'\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t'"$__devtrace_seq" text=$3
+    local REPLY text head="$1"$'\t'"$__devtrace_from"$'\t'"$__devtrace_seq"
+    __devtrace_escape "$3"
+    text=$REPLY
+    if (($# > 3)); then
+      __devtrace_escape "$4"
+      text+=$'\t'$REPLY
+    fi
     local -i part=1 parts=$(((${#text} + 799) / 800))
-    ((parts)) || parts=1
     while ((part <= parts)); do
       builtin print -rn -- "$head"$'\t'"$part/$parts"$'\t'"$2"$'\t'"${text[1,800]}"$'\n' 1<>"$__devtrace_fifo"
       text=${text[801,-1]}
@@ -46,13 +44,8 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     done
   }
 
-  # An in-band mark, C before a command's output and D after it, on every path the host cuts output from.
-  __devtrace_cut() {
-    local file
-    for file in $__devtrace_marks; do
-      builtin print -rn -- $'\e]6973;'"$__devtrace_mark;$1;$DEVTRACE_SPAN"$'\a' 1<>"$file"
-    done
-  }
+  # A short line is told by one function alone, since zsh maps fresh memory for every call: the record, and an
+  # in-band mark, C before the output and D after it, on every path the host cuts output from.
 
   # A command begins. $1 is exactly what was typed; the user's options are read before ours are set.
   __devtrace_preexec() {
@@ -60,22 +53,27 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     [[ -n $__devtrace_quiet || ! -o histignorespace || $1 != ' '* ]] || __devtrace_form=p
     builtin emulate -L zsh -o no_multibyte -o extended_glob
     [[ -n $__devtrace_quiet || -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || __devtrace_form=h
-    local REPLY text=
+    local text= time=- file
+    local -a now=($epochtime) # once: it is another one whenever it is read
+    ((!$#now)) || time=$((now[1] * 1000000 + now[2] / 1000))
     if [[ $__devtrace_form == e || $__devtrace_private == text ]]; then
       __devtrace_form=e
-      __devtrace_escape "$1"
-      text=$REPLY
+      text=$1
     fi
-    __devtrace_escape "$PWD"
-    text=$REPLY$'\t'$text
     # The walk of devtrace/ids.py.
     typeset -gx DEVTRACE_SPAN=$(((DEVTRACE_SPAN - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
     typeset -gx TRACEPARENT="00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01"
-    __devtrace_seq+=1
-    __devtrace_on=1
-    __devtrace_now
-    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"$REPLY"$'\t'"$__devtrace_status"$'\t'"$__devtrace_form" "$text"
-    __devtrace_cut C
+    ((__devtrace_seq += 1, __devtrace_on = 1))
+    local fields="$DEVTRACE_SPAN"$'\t-\t'"$time"$'\t'"$__devtrace_status"$'\t'"$__devtrace_form"
+    if ((${#text} + ${#PWD} >= 800)) || [[ $PWD$text == *[%$'\t\n']* ]]; then
+      __devtrace_send CMD "$fields" "$PWD" "$text"
+    elif [[ -p $__devtrace_fifo ]]; then
+      builtin print -rn -- $'CMD\t'"$__devtrace_from"$'\t'"$__devtrace_seq"$'\t1/1\t'"$fields"$'\t'"$PWD"$'\t'"$text"$'\n' \
+        1<>"$__devtrace_fifo"
+    fi
+    for file in $__devtrace_marks; do
+      builtin print -rn -- $'\e]6973;'"$__devtrace_mark;C;$DEVTRACE_SPAN"$'\a' 1<>"$file"
+    done
     ((${precmd_functions[(I)__devtrace_precmd]})) || precmd_functions=(__devtrace_precmd $precmd_functions)
   } 2>/dev/null
 
@@ -88,17 +86,28 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     local __devtrace_status=$__devtrace_pipe[1]
     shift __devtrace_pipe
     if ((__devtrace_on)); then
-      local REPLY text pipe=-
-      __devtrace_cut D
-      __devtrace_now
-      __devtrace_on=0
-      __devtrace_seq+=1
+      local pipe=- time=- file
+      local -a now=($epochtime)
+      for file in $__devtrace_marks; do
+        builtin print -rn -- $'\e]6973;'"$__devtrace_mark;D;$DEVTRACE_SPAN"$'\a' 1<>"$file"
+      done
+      ((!$#now)) || time=$((now[1] * 1000000 + now[2] / 1000))
+      ((__devtrace_seq += 1, __devtrace_on = 0))
       ((${#__devtrace_pipe} < 2 || __devtrace_pipe[-1] != __devtrace_status)) || pipe=${(j:,:)__devtrace_pipe}
-      text=$REPLY
-      __devtrace_escape "$PWD"
-      __devtrace_send EXIT "$DEVTRACE_SPAN"$'\t'"$text"$'\t'"$__devtrace_status"$'\t'"$pipe" "$REPLY"
+      local fields="$DEVTRACE_SPAN"$'\t'"$time"$'\t'"$__devtrace_status"$'\t'"$pipe"
+      if ((${#PWD} >= 800)) || [[ $PWD == *[%$'\t\n']* ]]; then
+        __devtrace_send EXIT "$fields" "$PWD"
+      elif [[ -p $__devtrace_fifo ]]; then
+        builtin print -rn -- $'EXIT\t'"$__devtrace_from"$'\t'"$__devtrace_seq"$'\t1/1\t'"$fields"$'\t'"$PWD"$'\n' \
+          1<>"$__devtrace_fifo"
+      fi
     fi
-    __devtrace_attach
+    # What a user's file or a framework may have taken away.
+    if ((!${preexec_functions[(I)__devtrace_preexec]} || !${zshexit_functions[(I)__devtrace_zshexit]})) ||
+      [[ -n $__devtrace_env && ${BASH_ENV-} != $__devtrace_env ]] ||
+      [[ -n $__devtrace_agent && -n $__devtrace_zdotdir && ${ZDOTDIR-} != $__devtrace_zdotdir ]]; then
+      __devtrace_attach
+    fi
     return $__devtrace_status
   } 2>/dev/null
 
@@ -128,7 +137,7 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     local stat='' pid=$$ ppid=$PPID start=-
     local -a fields
     if [[ -r /proc/self/stat ]]; then
-      IFS= builtin read -r stat </proc/self/stat
+      stat=$(</proc/self/stat) # which forks nothing; `read` takes a file byte by byte
       pid=${stat%% *}
       fields=(${(s: :)${stat##*\) }})
       ppid=${fields[2]} start=${fields[20]}
