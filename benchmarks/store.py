@@ -2,7 +2,7 @@
 
 The peer is the standard library's sqlite3 with the same pragmas and the same columns, without what makes a
 record of it: no chain, no counters, no check of the frame, no second delivery to recognise. For the spool it
-is a file of JSON lines. Ours and theirs take turns, each round in files of its own, and the best round of each
+is a file of JSON lines. Ours and theirs take turns, each round in files of its own, and the best round
 counts: nothing here waits for anybody but the disk and the other programs of this machine.
 """
 
