@@ -154,6 +154,20 @@ def test_a_nested_shell_s_counter_makes_a_gap_of_one() -> None:
     assert host.gaps == {"lost_records": 1}
 
 
+def test_a_wrong_nonce_does_not_profit_from_a_shell_without_one() -> None:
+    host, nested = Host(), Speaker("n", nonce="-", depth=1)
+    liar = Speaker("n", nonce=WRONG, depth=1)
+    host.hears(nested.hello(), nested.cmd("make"))
+
+    host.hears(liar.hello(), liar.cmd("evil"), liar.exit(66), liar.exit(66, span=nested.span))
+    host.hears(nested.exit(2))
+    host.pairing.process_gone("n", 50, 2)
+
+    evil, true = host.commands
+    assert (body(evil).command, evil.trusted) == ("evil", 0)
+    assert (body(true).command, body(true).exit_code, true.trusted) == ("make", 2, 1)
+
+
 def test_a_second_hello_changes_nothing(forger: Speaker) -> None:
     host, shell = Host(), Speaker("sh")
     host.hears(shell.hello(), shell.cmd("make"))

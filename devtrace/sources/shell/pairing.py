@@ -44,7 +44,7 @@ class Pairing:
         self._settings = settings
         self._emit = emit
         self._meet = meet
-        self._shells: dict[tuple[str, bool], Shell] = {}
+        self._shells: dict[tuple[str, str | None], Shell] = {}  # by id and nonce
         self._believed: list[Shell] = []  # those of them that carry the nonce
         self._ids: set[int] = set()  # of all events so far
         self._waiting: dict[str, Command] = {}  # by event id: one fact of the end is here, another is not
@@ -94,7 +94,7 @@ class Pairing:
 
         It may be known before what the shell had written: then it waits for that.
         """
-        shell = self._shells.get((shell_id, False))
+        shell = self._shells.get((shell_id, None))
         if shell is None:
             if len(self._gone) < _SHELLS_KEPT:
                 self._gone[shell_id] = (now_us, exit_code)
@@ -140,15 +140,16 @@ class Pairing:
     def _shell(self, record: Hello | Cmd | Exit | Bye | Warn, now_us: int) -> Shell:
         """The shell of a record. One that claims a wrong nonce is another shell, and is believed nothing."""
         believed = record.nonce == self._settings.nonce
-        shell = self._shells.get((record.shell, believed))
+        shell = self._shells.get((record.shell, record.nonce))
         if shell is None:
             hello = record if isinstance(record, Hello) else None
             meeting = Meeting(2 if believed else 0, is_watched=False, is_gone=False)
             if hello is not None and hello.nonce is None:
                 meeting = self._meet(hello)
-            shell = self._shells[record.shell, believed] = Shell(hello, meeting, now_us)
+            shell = self._shells[record.shell, record.nonce] = Shell(hello, meeting, now_us)
             if not believed:
-                shell.gone = self._gone.pop(record.shell, shell.gone)
+                if record.nonce is None:
+                    shell.gone = self._gone.pop(record.shell, shell.gone)
                 self._forget_shell()
             else:
                 self._believed.append(shell)
@@ -161,7 +162,7 @@ class Pairing:
             return
         newest = next(reversed(self._shells))
         for key, shell in self._shells.items():
-            if not key[1] and not shell.inflight and key != newest:
+            if shell.trusted < 2 and not shell.inflight and key != newest:
                 del self._shells[key]
                 return
 
