@@ -137,7 +137,7 @@ def test_a_host_that_is_killed_at_any_moment_leaves_all_it_wrote_and_a_sane_term
 # --- the host is stopped ------------------------------------------------------------------------------------
 
 WRITERS = """
-import subprocess, sys, threading
+import os, subprocess, sys, threading, time
 def work(name):
     for number in range(int(sys.argv[2])):
         subprocess.run(["bash", "-c", f"exit {number % 5} # {name}.{number}"])
@@ -146,6 +146,8 @@ def work(name):
 threads = [threading.Thread(target=work, args=(name,)) for name in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()
+while not os.path.exists(sys.argv[3]):  # a shell that is gone is believed for its parent's sake
+    time.sleep(0.01)
 """
 
 
@@ -157,12 +159,15 @@ def test_a_host_that_is_stopped_under_load_loses_nothing(place: Place, tmp_path:
     place.devtrace("init")
     place.devtrace("config", "set", "shell.nested_limit", "1000")
     with Piped(place) as shell:
-        shell.says("echo before", f"{sys.executable} {tmp_path}/writers.py {progress} {each}", "echo after")
+        writers = f"{sys.executable} {tmp_path}/writers.py {progress} {each} {tmp_path}/go"
+        shell.says("echo before", writers, "echo after")
         until(lambda: progress.stat().st_size >= 20, "the writers are at work")
 
         shell.kill(signal.SIGSTOP)
         stop_for(2.0, until=lambda: progress.stat().st_size >= 8 * each)
         shell.kill(signal.SIGCONT)
+        until(lambda: len(place.commands(depth=1)) == 8 * each, "the host has caught up")
+        (tmp_path / "go").touch()
 
         status, out, err = shell.ends()
 
@@ -291,6 +296,7 @@ class Writers:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 env=env,
+                cwd="/",  # it is part of every record, and its length must not depend on where pytest works
                 start_new_session=True,
             )
 
