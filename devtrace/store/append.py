@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from devtrace.errors import UsageError
@@ -24,10 +24,9 @@ from devtrace.store.connection import transaction
 UNFIT = (UsageError, ValueError, TypeError, RecursionError)
 
 _EVENT = (*chain.COLUMNS, "hash")
-_INSERT = (
-    f"INSERT INTO events ({', '.join(_EVENT)}) VALUES ({', '.join('?' * len(_EVENT))})"
-    " ON CONFLICT (id, session) DO NOTHING"
-)
+_INSERT = f"INSERT INTO events ({', '.join(_EVENT)}) VALUES ({', '.join('?' * len(_EVENT))})"
+# Asked beforehand: ON CONFLICT would use up a seq for each event that is known, and leave holes like losses.
+_KNOWN = "SELECT id FROM events WHERE session = ? AND id IN (SELECT value FROM json_each(?))"
 _RUNNING = (
     "session",
     "id",
@@ -43,8 +42,7 @@ _RUNNING = (
     "data",
 )
 _INSERT_RUNNING = (
-    f"INSERT INTO running ({', '.join(_RUNNING)}) SELECT {', '.join('?' * len(_RUNNING))}"
-    " WHERE NOT EXISTS (SELECT 1 FROM events WHERE id = ? AND session = ?)"
+    f"INSERT INTO running ({', '.join(_RUNNING)}) VALUES ({', '.join('?' * len(_RUNNING))})"
     " ON CONFLICT (id, session) DO UPDATE SET "
     + ", ".join(f"{name} = excluded.{name}" for name in _RUNNING[2:])
 )
@@ -88,19 +86,16 @@ def append(db: sqlite3.Connection, frames: Sequence[Frame], *, recorded_us: int 
         return append_within(db, rows, recorded_us=recorded_us)
 
 
-def append_within(db: sqlite3.Connection, rows: Iterable[Row], *, recorded_us: int | None = None) -> int:
+def append_within(db: sqlite3.Connection, rows: Sequence[Row], *, recorded_us: int | None = None) -> int:
     """`append` inside a transaction that the caller holds (the drain, which commits its offset with it)."""
     now_us = time.time_ns() // 1_000 if recorded_us is None else recorded_us
-    tallies: dict[str, _Tally] = {}
+    by_session: dict[str, list[Row]] = {}
     for row in rows:
         row.columns["recorded_us"] = now_us
-        tally = tallies.get(row.session)
-        if tally is None:
-            tally = tallies[row.session] = _Tally(db, row.session, row.columns["started_us"])
-        if row.is_running:
-            tally.start(row)
-        else:
-            tally.add(row)
+        by_session.setdefault(row.session, []).append(row)
+    tallies = {session: _Tally(db, session, its) for session, its in by_session.items()}
+    for row in rows:  # in the order in which they came, whosever they are
+        tallies[row.session].add(row)
     for tally in tallies.values():
         tally.close(now_us)
     return sum(tally.events for tally in tallies.values())
@@ -125,70 +120,71 @@ def row_of(frame: Frame) -> Row:
 class _Tally:
     """What one transaction adds to a session: its events in their chain, and their number."""
 
-    __slots__ = ("_db", "_first_us", "_has_running", "_head", "_session", "_started", "events", "failed")
+    __slots__ = ("_db", "_first_us", "_has_running", "_head", "_known", "_session", "events", "failed")
 
-    def __init__(self, db: sqlite3.Connection, session: str, first_us: int):
+    def __init__(self, db: sqlite3.Connection, session: str, rows: Sequence[Row]):
         self._db = db
         self._session = session
-        self._first_us = first_us
+        self._first_us = rows[0].columns["started_us"]
         self._head = chain.head(db, session)[1]
+        ids = chain.encode([row.columns["id"] for row in rows])
+        self._known = {event for (event,) in db.execute(_KNOWN, (session, ids))}
         self._has_running = (
             db.execute("SELECT 1 FROM running WHERE session = ? LIMIT 1", (session,)).fetchone() is not None
         )
         self.events = 0
         self.failed = 0
 
-    def start(self, row: Row) -> None:
-        columns = row.columns
-        key = (columns["id"], self._session)
-        self._db.execute(_INSERT_RUNNING, [*(columns[name] for name in _RUNNING), *key])
-        self._has_running = True
-
     def add(self, row: Row) -> None:
         columns = row.columns
-        if row.blobs:
-            named = {
-                name: {"sha256": blobs.put(self._db, payload), "size": len(payload)}
-                for name, payload in row.blobs.items()
-            }
-            columns["data"] = chain.encode({**row.data, "blobs": named})
-        if not self._insert(columns):
-            self._add_late_end(columns)
-            return
-        if self._has_running:
-            key = (columns["id"], self._session)
-            self._db.execute("DELETE FROM running WHERE id = ? AND session = ?", key)
+        if columns["id"] in self._known:
+            if not row.is_running:
+                self._add_late_end(row)
+        elif row.is_running:
+            self._db.execute(_INSERT_RUNNING, [columns[name] for name in _RUNNING])
+            self._has_running = True
+        else:
+            self._insert(row, columns["id"])
+            if self._has_running:
+                key = (columns["id"], self._session)
+                self._db.execute("DELETE FROM running WHERE id = ? AND session = ?", key)
 
     def close(self, now_us: int) -> None:
         if self.events:
             self._db.execute(_COUNT, (self._session, self._first_us, self.events, self.failed))
             seal_late(self._db, self._session, now_us)
 
-    def _insert(self, columns: dict[str, Any]) -> bool:
-        linked = chain.link(self._head, columns)
-        values = [*(columns[name] for name in chain.COLUMNS), linked]
-        if self._db.execute(_INSERT, values).rowcount == 0:
-            return False
-        self._head = linked
+    def _insert(self, row: Row, event: str) -> None:
+        columns = {**row.columns, "id": event}
+        if row.blobs:
+            named = {
+                name: {"sha256": blobs.put(self._db, payload), "size": len(payload)}
+                for name, payload in row.blobs.items()
+            }
+            columns["data"] = chain.encode({**row.data, "blobs": named})
+        self._head = chain.link(self._head, columns)
+        self._db.execute(_INSERT, [*(columns[name] for name in chain.COLUMNS), self._head])
+        self._known.add(event)
         self.events += 1
         self.failed += columns["status"] == "failed"
-        return True
 
-    def _add_late_end(self, columns: dict[str, Any]) -> None:
+    def _add_late_end(self, row: Row) -> None:
         """The event is known. If all that was known of its end is that nobody saw it, this is its end."""
-        known = self._db.execute(
-            "SELECT status, exit_source FROM events WHERE id = ? AND session = ?",
-            (columns["id"], self._session),
-        ).fetchone()
-        if known != ("interrupted", "unknown") or columns["status"] == "interrupted":
+        event, status = row.columns["id"], row.columns["status"]
+        select = "SELECT status, exit_source FROM events WHERE id = ? AND session = ?"
+        if status == "interrupted" or self._row(select, event) != ("interrupted", "unknown"):
             return
-        event = columns["id"]
         end = hashlib.sha256(f"end of {event} in {self._session}".encode()).hexdigest()[:16]
-        if self._insert({**columns, "id": end}):
+        if self._row("SELECT 1 FROM events WHERE id = ? AND session = ?", end) is None:
+            self._insert(row, end)
             self._db.execute(
                 "INSERT INTO links VALUES (?, ?, ?, ?, 'end', 'certain', ?) ON CONFLICT DO NOTHING",
-                (self._session, event, self._session, end, columns["recorded_us"]),
+                (self._session, event, self._session, end, row.columns["recorded_us"]),
             )
+
+    def _row(self, select: str, event: str) -> tuple[Any, ...] | None:
+        row: tuple[Any, ...] | None = self._db.execute(select, (event, self._session)).fetchone()
+        return row
 
 
 def seal_late(db: sqlite3.Connection, session: str, now_us: int) -> None:

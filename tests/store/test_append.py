@@ -42,6 +42,7 @@ def test_what_is_appended_again_is_there_once(db: DB) -> None:
     assert append(db, [*frames, *frames, frame("new")]) == 1
 
     assert events(db)[:5] == [one["id"] for one in frames]
+    assert events(db, "seq") == [1, 2, 3, 4, 5, 6], "what is known uses up no number"
     assert counters(db) == (6, 0)
     assert is_whole(db)
 
