@@ -20,17 +20,30 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
         command sh -c '[ -p "$0" ] && for line; do printf "%s\n" "$line" 1<>"$0"; done' $__devtrace_fifo $argv 2>/dev/null
     end
 
-    # One record in parts of at most 1,000 bytes (a character has at most four): kind, short fields, text.
+    # One record: kind, short fields, directory, and for CMD what was typed. What is short and needs no escape goes
+    # as it is: every substitution costs as much as all else here.
     function __devtrace_send
-        set -g __devtrace_seq (math $__devtrace_seq + 1)
-        set -l head (string join \t -- $argv[1] 1 $__devtrace_nonce $__devtrace_shell $__devtrace_seq)
-        set -l size (string length -- $argv[3])
+        set -l head $argv[1]\t1\t$__devtrace_nonce\t$__devtrace_shell\t$__devtrace_seq
+        if not string match -qr '^[^%\t\n]{0,200}\z' -- "$argv[3]$argv[4]"
+            __devtrace_send_parts $head $argv[2..]
+        else if set -q argv[4]
+            __devtrace_write $head\t1/1\t$argv[2]\t$argv[3]\t$argv[4]
+        else
+            __devtrace_write $head\t1/1\t$argv[2]\t$argv[3]
+        end
+    end
+
+    # The same in parts of at most 1,000 bytes (a character has at most four): head, short fields, the texts.
+    function __devtrace_send_parts
+        set -l text (__devtrace_escape $argv[3])
+        set -q argv[4]; and set text $text\t(__devtrace_escape $argv[4])
+        set -l size (string length -- $text)
         set -l parts (math "max(1, ceil($size / 200))")
         set -l lines
         set -l part 1
         while test $part -le $parts
-            set -l text (string sub -s (math "($part - 1) * 200 + 1") -l 200 -- $argv[3])
-            set -a lines (string join \t -- $head $part/$parts $argv[2] "$text")
+            set -l piece (string sub -s (math "($part - 1) * 200 + 1") -l 200 -- $text)
+            set -a lines $argv[1]\t$part/$parts\t$argv[2]\t"$piece"
             set part (math $part + 1)
         end
         __devtrace_write $lines
@@ -45,7 +58,7 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
 
     function __devtrace_preexec --on-event fish_preexec
         set -l before $status
-        string match -qr '^(\s*(#[^\n]*)?\n?)*$' -- $argv[1]; and return # blanks or a comment
+        string match -qr '^\s*(#[^\n]*(\n\s*|$))*$' -- $argv[1]; and return # blanks or a comment
         set -l form e
         if test -n "$__devtrace_quiet"
             # the lines come by a pipe: nobody typed them, and no history keeps them
@@ -54,15 +67,17 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
         else if string match -q ' *' -- $argv[1]
             set form p
         end
-        set -l text
+        set -l text ''
         if test $form = e; or test "$__devtrace_private" = text
             set form e
-            set text (__devtrace_escape $argv[1])
+            set text $argv[1]
         end
-        set -gx DEVTRACE_SPAN (random 1000000000000000 9999999999999999)
+        set -l next (math $__devtrace_seq + 1; random 1000000000000000 9999999999999999)
+        set -g __devtrace_seq $next[1]
+        set -gx DEVTRACE_SPAN $next[2]
         set -gx TRACEPARENT 00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01
         set -g __devtrace_on 1
-        __devtrace_send CMD (string join \t -- $DEVTRACE_SPAN - - $before $form) (__devtrace_escape $PWD)\t"$text"
+        __devtrace_send CMD $DEVTRACE_SPAN\t-\t-\t$before\t$form $PWD "$text"
         __devtrace_cut C
     end
 
@@ -72,8 +87,9 @@ if not set -q __devtrace_shell; and status is-interactive; and test -n "$__devtr
         __devtrace_cut D
         set -g __devtrace_on 0
         set -l pipe -
-        test (count $last) -gt 2; and set pipe (string join , -- $last[2..])
-        __devtrace_send EXIT (string join \t -- $DEVTRACE_SPAN - $last[1] $pipe) (__devtrace_escape $PWD)
+        set -q last[3]; and set pipe (string join , -- $last[2..])
+        set -g __devtrace_seq (math $__devtrace_seq + 1)
+        __devtrace_send EXIT $DEVTRACE_SPAN\t-\t$last[1]\t$pipe $PWD
     end
 
     # BASH_ENV for the agents' bash, set again when something took it away.
