@@ -19,6 +19,7 @@ CODES: dict[str, str] = {
     "ERR_AGENT_UNKNOWN": "No agent of that name; `custom:NAME` labels any other.",
     "ERR_CONFIG_KEY": "No such configuration key.",
     "ERR_CONFIG_VALUE": "The value does not fit the configuration key, or config.toml is no valid TOML.",
+    "ERR_CWD_MISSING": "The current directory was removed.",
     "ERR_EVENT_KIND": "No such event kind.",
     "ERR_EXPORT_FORMAT": "No such export format.",
     "ERR_EXPORT_WRITE": "The file of an export could not be written.",

@@ -73,7 +73,7 @@ def find(start: Path | None = None) -> Workspace:
     named = os.environ.get("DEVTRACE_DIR", "") if start is None else ""
     if named and Path(named).is_dir():
         return checked(Workspace(Path(named)))
-    here = (start or Path.cwd()).absolute()
+    here = working_directory() if start is None else start.absolute()
     for folder in (here, *here.parents):
         candidate = folder / STORE_NAME
         # ~/.devtrace/ holds the registry of stores, and is no store until it has a database.
@@ -97,8 +97,20 @@ def find_or_place(start: Path | None = None) -> tuple[Workspace, bool]:
     except EnvironmentError as error:
         if error.code != "ERR_STORE_MISSING":
             raise
-    here = (start or Path.cwd()).absolute()
+    here = working_directory() if start is None else start.absolute()
     return Workspace((repository_root(here) or here) / STORE_NAME), False
+
+
+def working_directory() -> Path:
+    """The current directory. Raises EnvironmentError ERR_CWD_MISSING when it was removed under us."""
+    try:
+        return Path.cwd()
+    except FileNotFoundError as error:
+        raise EnvironmentError(
+            "the current directory does not exist any more",
+            code="ERR_CWD_MISSING",
+            hint="change to a directory that exists",
+        ) from error
 
 
 def repository_root(start: Path) -> Path | None:

@@ -21,6 +21,9 @@ _OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a g
 
 _LONGEST_FIELD = 20  # characters of a name in `data` that is a field's, and no text
 
+_TEACH = ("secret-variable", "url-password")  # rules that know a value by what stands beside it
+_MOST_LEARNED = 256
+
 # Edges of a text beside which something was not kept: a secret may be there in part.
 CUT_START = 1
 CUT_END = 2
@@ -37,6 +40,7 @@ class Policy:
     def __init__(self, steps: Iterable[Step], salt: bytes | None = None):
         self._steps = tuple(steps)
         self._salt = salt
+        self._learned: dict[str, str] = {}  # values that a rule found, by a made-up name
         self.counts: dict[str, int] = {}  # how many secrets each rule replaced
 
     @classmethod
@@ -45,6 +49,23 @@ class Policy:
         from devtrace.policy import known, secrets
 
         return cls((*secrets.RULES, known.known_values(environment)), salt)
+
+    def learn(self, values: Iterable[bytes]) -> None:
+        """From now on these values are secrets wherever they stand; they are kept in memory only.
+
+        What a rule finds by the name beside it is learned by itself: a variable that was set in the session
+        is masked when it is printed. Values that are too short or too common are left out (known.py).
+        """
+        from devtrace.policy import known
+
+        before = len(self._learned)
+        for value in values:
+            text = value.decode("utf-8", "surrogateescape")
+            if text not in self._learned.values() and len(self._learned) < _MOST_LEARNED:
+                self._learned[f"LEARNED_{len(self._learned)}_SECRET"] = text
+        if len(self._learned) > before:
+            steps = self._steps if before == 0 else self._steps[:-1]
+            self._steps = (*steps, known.known_values(self._learned))
 
     def redact(self, frame: dict[str, Any]) -> dict[str, Any]:
         """A frame whose title, cwd, data and blobs hold no secret that a rule knows.
@@ -145,6 +166,10 @@ class Policy:
         try:
             plain = Plain(data)
             spans = _merged(span for step in self._steps for span in step(plain.text, edges))
+            found = [secret or plain.text[start:end] for start, end, rule, secret in spans if rule in _TEACH]
+            if found:
+                self.learn(found)
+                spans = _merged(span for step in self._steps for span in step(plain.text, edges))
             return self._marked(data, plain, spans) if spans else (data, [])
         except Exception:  # a rule failed: what it could not judge must not be kept
             withheld = self._failed().encode()

@@ -35,12 +35,15 @@ class Found(NamedTuple):
 
 
 def resolve_session(db: sqlite3.Connection, prefix: str | None) -> str:
-    """The one session whose id starts with the prefix; None means the one that started last.
+    """The one session whose id starts with the prefix; None means the one that started last, of
+    those that were not started inside another.
 
     Raises UsageError ERR_NO_SESSION, ERR_ID_UNKNOWN or ERR_ID_AMBIGUOUS (context: `candidates`).
     """
     if prefix is None:
-        row = db.execute("SELECT id FROM sessions ORDER BY started_us DESC, id DESC LIMIT 1").fetchone()
+        newest = "SELECT id FROM sessions {} ORDER BY started_us DESC, id DESC LIMIT 1"
+        row = db.execute(newest.format("WHERE parent_session IS NULL")).fetchone()
+        row = row or db.execute(newest.format("")).fetchone()
         if row is None:
             raise UsageError(
                 "nothing is recorded here yet",

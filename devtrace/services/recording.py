@@ -16,7 +16,7 @@ import platform
 import sqlite3
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -43,10 +43,16 @@ class Recording:
     """One session's way into the store; the methods are those of `sources.shell.listener.Sink`."""
 
     def __init__(
-        self, place: Workspace, environment: Mapping[str, str], columns: dict[str, Any], meta: dict[str, Any]
+        self,
+        place: Workspace,
+        environment: Mapping[str, str],
+        columns: dict[str, Any],
+        meta: dict[str, Any],
+        nonces: Iterable[str] = (),
     ):
         """`columns`: of the sessions table, without what is found out here; `meta`: what is shown with it.
 
+        `nonces` are never written: `set` in the shell prints them, and who reads them could forge records.
         `branch` and `head_start` are asked of git here, where nobody told them before the start.
         """
         self._place = place
@@ -60,6 +66,7 @@ class Recording:
         with contextlib.suppress(DevTraceError):  # told when the store is opened
             workspaces.create(place)  # with the salt that makes a session's markers comparable to others'
         self._policy = Policy.for_session(environment, _salt(place))
+        self._policy.learn(nonce.encode() for nonce in nonces)
         self._root = repository_root(Path(columns["cwd"]))
         self._row = {
             **columns,

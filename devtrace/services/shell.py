@@ -331,7 +331,7 @@ class _Host:
                 "agent": self._session.agent,
                 "actor": configuration.actor_of(self._session.agent),
                 "title": self._order.label,
-                "cwd": str(Path.cwd()),
+                "cwd": str(workspaces.working_directory()),
                 "shell": self._shell,
                 "started_us": self._started_us,
                 **self._head,
@@ -342,6 +342,7 @@ class _Host:
                 "term": self._environment.get("TERM", ""),
                 "choices": [choice.as_dict() for choice in self._choices],
             },
+            (self._session.nonce, self._session.mark),
         )
         return self._recording
 
@@ -355,7 +356,13 @@ class _Host:
         listener.heard(
             fifo.hello_line(self._session.nonce, "host", os.getpid())
             + fifo.cmd_lines(
-                self._session.nonce, "host", 1, self._span, self._started_us, str(Path.cwd()), words
+                self._session.nonce,
+                "host",
+                1,
+                self._span,
+                self._started_us,
+                str(workspaces.working_directory()),
+                words,
             )
         )
         for stream in range(1, track.streams + 1):
@@ -369,7 +376,7 @@ class _Host:
 
 def _checked_out() -> dict[str, str | None]:
     """Branch and commit before the first command can change them; {} where only git could tell."""
-    root = workspaces.repository_root(Path.cwd())
+    root = workspaces.repository_root(workspaces.working_directory())
     head = None if root is None else head_of(root)
     return {} if head is None else {"branch": head.branch, "head_start": head.commit}
 
