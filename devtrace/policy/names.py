@@ -19,8 +19,8 @@ _WORD = (
 # What a name is about when it goes on like this is public: TOKEN_FILE, password-stdin, SECRET_NAME.
 _ABOUT = (
     rb"(?:[_.-](?:alg|algorithm|arn|attempts?|budget|cache|class|cmd|command|count|dir|directory|enabled|endpoint"
-    rb"|env|expir(?:y|es|ation)|expires[_.-]?(?:in|at)|field|file|file[_.-]?name|format|header|helper|host|id"
-    rb"|index|interval|issuer|kind|label|len|length|lifetime|limit|max(?:[_.-]length)?|min(?:[_.-]length)?|mode"
+    rb"|env|expir(?:y|es|ation)|expires[_.-]?(?:in|at)|field|file|filename|format|header|helper|host|id"
+    rb"|index|interval|issuer|kind|label|len|length|lifetime|limit|max|min|mode"
     rb"|name|path|policy|port|prefix|prompt|provider|ref|region|regexp?|rotation|scopes?|size|source|status"
     rb"|stdin|store|strength|timeout|ttl|type|uri|url|usage|used|user|username|validator|var|version))+"
 )

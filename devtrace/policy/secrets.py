@@ -41,7 +41,7 @@ _KEY_TEXT = rb"(?:\\r|\\n|[A-Za-z0-9+/=])*"
 
 _WORD_END = b" \t\r\n;&|<>()`"
 _AFTER_QUOTE = b" \t\r\n;&|<>(),]}`"
-_CODE = rb"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]+|\[[^\]]{1,64}\]?|->[A-Za-z_]+)+[,:]?"
+_CODE = rb"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]+|\[[^\[\]]{1,64}\]?|->[A-Za-z_]+)+[,:]?"
 _PROSE = frozenset(
     b"to is are was the a an for and or in with from if of on that this option flag options flags can will"
     b" must should may has have value values argument instead name string text path file when"

@@ -386,3 +386,47 @@ def test_redacting_again_changes_nothing(policy: Policy) -> None:
 
     assert once.count("[redacted:") == 4
     assert policy.redact_text(once) == once
+
+
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "token=a" + "[" * 4000 + "!",
+        "token=a" + "[x" * 2000 + "!",
+        "token=a" + ".b" * 2000 + "!",
+        "token=a" + "->b" * 1300 + "!",
+        "token" + "-max-length" * 5000 + "x=value1",
+        'token="' * 8000,
+        "token='\\" * 8000,
+        "token=$" * 8000,
+        "token=${" * 8000,
+        "token={{" * 8000,
+        "token=" + "\\" * 60_000,
+        "password" * 8000,
+        "_pass" * 12_000,
+        "key" * 20_000,
+        "--token " * 8000,
+        "https://a:" * 6000,
+        "://" * 20_000,
+        "https://a:b/@" * 5000,
+        "https://" + "a:" * 30_000 + "@",
+        "-----BEGIN PRIVATE KEY-----\n" * 2000,
+        "-----END PRIVATE KEY-----\n" * 2000,
+        "-----BEGIN PRIVATE KEY-----" + "A" * 60_000 + "!\n" * 10,
+        "-----BEGIN PRIVATE KEY-----\n" + ("A" * 64 + "\n") * 1000,
+        ("A" * 64 + "\n") * 1000 + "-----END PRIVATE KEY-----\n",
+        "-----BEGIN PRIVATE KEY-----\n" + "1: " * 20_000,
+        "PRIVATE KEY" * 5000,
+        "\x1b[" * 30_000,
+        "\x1b[1;" * 15_000 + "m",
+        "\x1b[0m" * 15_000 + "API_TOKEN=" + "\x1b[0mx" * 9000,
+    ],
+    ids=lambda text: ascii(text[:24]),
+)
+def test_no_text_takes_the_rules_for_ever(policy: Policy, hostile: str) -> None:
+    """A pattern that backtracks without an end would run into the timeout of the suite."""
+    policy.redact_text(hostile)
+    policy.redact_bytes(hostile[::-1].encode())
+    policy.redact_output((hostile + "\n" + hostile).encode(), b"[[0,1]]")
+
+    assert "policy-failure" not in policy.counts
