@@ -133,7 +133,7 @@ def at_the_prompt(shell: Shell, turns: int) -> list[Row]:
 
 
 def budget_of(shell: Shell) -> str:
-    """docs/architecture.md: by what the shell lets a hook do."""
+    """By what the shell lets a hook do."""
     if shell.name == "fish":
         return "<= 4 ms"  # 2 ms a record, two records a command
     if shell.name == "bash" and shell.version < (5, 3):

@@ -143,7 +143,7 @@ def counted(trace: str) -> list[Count]:
 
 
 def forks_allowed(kind: Kind) -> int:
-    """docs/architecture.md, the budgets: none where the shell allows it."""
+    """None where the shell allows it."""
     if kind.name == "fish":
         return 2  # one process a record, for fish has no `<>`
     return 1 if kind.name == "bash" and (4, 4) <= kind.version < (5, 3) else 0
