@@ -25,7 +25,7 @@ from devtrace.sources.shell.output import Captured
 from devtrace.sources.shell.prompt import without_shells_own
 from devtrace.sources.shell.shells import Command, Meeting, Settings, Shell
 
-OUTPUT_PATIENCE_US = 30_000_000  # how long an ended command waits for its output; a terminal may be stalled
+OUTPUT_PATIENCE_US = 10_000_000  # how long an ended command waits for its output; a terminal may be stalled
 DEATH_PATIENCE_US = (
     500_000  # how long an end waits for the process, which knows of signals, and the other way round
 )
