@@ -156,7 +156,7 @@ def test_all_processes_are_not_looked_through_again_and_again(machine: Machine, 
     processes = Counting(tmp_path)
     watch = Watch(100, processes)
 
-    gone = [watch.meet(hello(3, 1, 99, shell=f"n{number}")).is_gone for number in range(200)]
+    gone = [watch.meet(hello(70_001, 1, 99, shell=f"n{number}")).is_gone for number in range(200)]
 
     assert gone[0]
     assert processes.looks <= 20

@@ -90,12 +90,13 @@ class Watch:
             return Meeting(0, is_watched=False, is_gone=False)
         process = processes.read(hello.pid)
         if process is None or process.starttime != hello.starttime:
-            parent = processes.read(hello.ppid)
-            if hello.pid > _SANDBOXED and self._may_be_parent(parent, hello.starttime):
-                # It lived for a millisecond, as most do, and its parent is still there.
-                return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
-            if time.monotonic() < self._look_around_at:
-                return Meeting(0, is_watched=False, is_gone=False)
+            if hello.pid > _SANDBOXED:
+                parent = processes.read(hello.ppid)
+                if self._may_be_parent(parent, hello.starttime):
+                    # It lived for a millisecond, as most do, and its parent is still there.
+                    return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
+                if time.monotonic() < self._look_around_at:
+                    return Meeting(0, is_watched=False, is_gone=False)
             process = self._look_around(hello.pid, hello.starttime)
         if process is None:
             return Meeting(0, is_watched=False, is_gone=processes.can_tell())
