@@ -11,10 +11,13 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from devtrace.policy.escapes import Plain
 from devtrace.policy.timing import Edit, shifted
+
+if TYPE_CHECKING:
+    from devtrace.policy.known import Known
 
 WITHHELD = "[withheld: policy failure]"
 _OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a guest must not import
@@ -22,7 +25,6 @@ _OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a g
 _LONGEST_FIELD = 20  # characters of a name in `data` that is a field's, and no text
 
 _TEACH = ("secret-variable", "url-password")  # rules that know a value by what stands beside it
-_MOST_LEARNED = 256
 
 # Edges of a text beside which something was not kept: a secret may be there in part.
 CUT_START = 1
@@ -37,35 +39,31 @@ Step = Callable[[bytes, int], Iterable[Span]]
 class Policy:
     """A chain of steps. Never raises: a text that a step fails on is withheld. For one thread."""
 
-    def __init__(self, steps: Iterable[Step], salt: bytes | None = None):
+    def __init__(self, steps: Iterable[Step], salt: bytes | None = None, known: Known | None = None):
+        """`known`: the step among them that learns values."""
         self._steps = tuple(steps)
         self._salt = salt
-        self._learned: dict[str, str] = {}  # values that a rule found, by a made-up name
+        self._known = known
         self.counts: dict[str, int] = {}  # how many secrets each rule replaced
 
     @classmethod
     def for_session(cls, environment: Mapping[str, str], salt: bytes | None) -> Policy:
         """The rules, and the secret values of this environment; the salt makes equal secrets comparable."""
-        from devtrace.policy import known, secrets
+        from devtrace.policy.known import known_values
+        from devtrace.policy.secrets import RULES
 
-        return cls((*secrets.RULES, known.known_values(environment)), salt)
+        known = known_values(environment)
+        return cls((*RULES, known), salt, known)
 
     def learn(self, values: Iterable[bytes]) -> None:
         """From now on these values are secrets wherever they stand; they are kept in memory only.
 
-        What a rule finds by the name beside it is learned by itself: a variable that was set in the session
-        is masked when it is printed. Values that are too short or too common are left out (known.py).
+        What a rule finds by the name beside it is learned by itself, if it looks like nothing but a secret: a
+        variable that was set in the session is masked when it is printed.
         """
-        from devtrace.policy import known
-
-        before = len(self._learned)
-        for value in values:
-            text = value.decode("utf-8", "surrogateescape")
-            if text not in self._learned.values() and len(self._learned) < _MOST_LEARNED:
-                self._learned[f"LEARNED_{len(self._learned)}_SECRET"] = text
-        if len(self._learned) > before:
-            steps = self._steps if before == 0 else self._steps[:-1]
-            self._steps = (*steps, known.known_values(self._learned))
+        if self._known is not None:
+            for value in values:
+                self._known.add(value)
 
     def redact(self, frame: dict[str, Any]) -> dict[str, Any]:
         """A frame whose title, cwd, data and blobs hold no secret that a rule knows.
@@ -165,12 +163,17 @@ class Policy:
         """The redacted bytes, and the edits as (start, end, new length) in the old ones."""
         try:
             plain = Plain(data)
-            spans = _merged(span for step in self._steps for span in step(plain.text, edges))
-            found = [secret or plain.text[start:end] for start, end, rule, secret in spans if rule in _TEACH]
-            if found:
-                self.learn(found)
-                spans = _merged(span for step in self._steps for span in step(plain.text, edges))
-            return self._marked(data, plain, spans) if spans else (data, [])
+            text = plain.text
+            spans: list[Span] = []
+            for step in self._steps:
+                spans += step(text, edges)
+            if not spans:
+                return data, []
+            if self._known is not None:
+                taught = [text[start:end] for start, end, rule, _ in spans if rule in _TEACH]
+                if sum(map(self._known.learn, taught)):
+                    spans += self._known(text, edges)
+            return self._marked(data, plain, _merged(spans))
         except Exception:  # a rule failed: what it could not judge must not be kept
             withheld = self._failed().encode()
             return withheld, [(0, len(data), len(withheld))]

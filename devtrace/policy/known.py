@@ -1,51 +1,100 @@
-"""Secrets known by their value: what secret-named variables of the environment hold, wherever it is printed.
+"""Secrets known by their value: of the environment, and those that turned up in the session.
 
 A value is also found percent-encoded, in JSON, in base64, quoted by a shell, and where the bytes in its
 middle were not kept. The values are kept in memory only.
 
-Lives here: `known_values`. Not here: secrets known by their shape (secrets.py). Standard library only, and no
-dataclass: guests import this.
+Lives here: `Known`, `known_values`. Not here: secrets known by their shape (secrets.py). Standard library
+only, and no dataclass: guests import this.
 """
 
 from __future__ import annotations
 
 import binascii
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from devtrace.policy.chain import CUT_END, CUT_START, Span
-from devtrace.policy.names import compiled, is_placeholder, is_secret_name, is_too_common, looks_random
+from devtrace.policy.names import (
+    compiled,
+    is_placeholder,
+    is_secret_name,
+    is_too_common,
+    looks_like_a_secret,
+    looks_random,
+)
 
 LEAST_VALUE = 6  # bytes; a shorter value is found by its variable's name only
+MOST_LEARNED = 64  # values that turned up: each costs every text a look
+_PROBE = 4  # bytes by which a form is recognised in a short text
+_STRIDE = LEAST_VALUE - _PROBE + 1  # a form holds a whole probe at one of so many places, wherever it begins
+_PER_FORM = 6  # bytes of a text that are probed in the time in which it is searched for one form
 _LEAST_PART = 4  # bytes of a value beside a cut
 _LEAST_BASE64 = 8
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
-def known_values(environment: Mapping[str, str]) -> Callable[[bytes, int], Iterator[Span]]:
-    """A step that finds the values of the secret-named variables of this environment."""
-    forms: dict[bytes, bytes] = {}  # how it may be written -> the value
-    encoded: dict[bytes, bytes] = {}  # the same in base64, where a long run of its letters is a condition
-    for value in sorted(_values(environment)):
-        forms |= dict.fromkeys(_forms(value), value)
-        encoded |= dict.fromkeys(_in_base64(value), value)
-    both = encoded | forms
-    shortest = min(map(len, both), default=0)
-    run = rb"[A-Za-z0-9+/_-]{%d}" % min(map(len, encoded), default=0)
+class Known:
+    """A step of the chain that finds values, wherever and however they are written."""
 
-    def find(text: bytes, edges: int) -> Iterator[Span]:
-        if not both or (len(text) < shortest and not edges):
+    __slots__ = ("_both", "_forms", "_learned", "_probes", "_run", "_shortest_run")
+
+    def __init__(self, values: Iterable[bytes] = ()):
+        self._forms: dict[bytes, bytes] = {}  # how it may be written -> the value
+        self._both: dict[bytes, bytes] = {}  # the same, and in base64, which needs a long run of its letters
+        self._probes: dict[bytes, list[bytes]] = {}  # the first few bytes of a form -> the forms
+        self._shortest_run = 1 << 15
+        self._run = b""
+        self._learned = 0
+        for value in values:
+            self.add(value)
+
+    def add(self, value: bytes) -> None:
+        """From now on this value is a secret, unless it is too short to be one wherever it stands."""
+        if len(value) < LEAST_VALUE or value in self._forms:
             return
-        candidates = both if compiled(run).search(text) else forms
-        for form in [form for form in candidates if form in text]:
-            at = text.find(form)
-            while at >= 0:
-                yield at, at + len(form), "known-value", both[form]
-                at = text.find(form, at + len(form))
+        forms, encoded = _forms(value), _in_base64(value)
+        for form in (forms | encoded) - self._both.keys():
+            for at in range(_STRIDE):
+                self._probes.setdefault(form[at : at + _PROBE], []).append(form)
+        self._forms |= dict.fromkeys(forms, value)
+        self._both |= dict.fromkeys(forms | encoded, value)
+        self._shortest_run = min(self._shortest_run, *map(len, encoded), 1 << 15)
+        self._run = rb"[A-Za-z0-9+/_-]{%d}" % self._shortest_run
+
+    def learn(self, value: bytes) -> bool:
+        """Take a value that a rule found, if it looks like nothing but a secret; whether it is a new one.
+
+        A rule that was wrong once must not mask a plain word from then on.
+        """
+        if self._learned >= MOST_LEARNED or value in self._both or not looks_like_a_secret(value):
+            return False
+        self._learned += 1
+        self.add(value)
+        return True
+
+    def __call__(self, text: bytes, edges: int) -> Iterator[Span]:
+        if self._both and len(text) >= LEAST_VALUE:
+            for form in self._present(text):
+                at = text.find(form)
+                while at >= 0:
+                    yield at, at + len(form), "known-value", self._both[form]
+                    at = text.find(form, at + len(form))
         if edges:
-            for form, value in both.items():
+            for form, value in self._both.items():
                 yield from _beside_a_cut(text, form, value, edges)
 
-    return find
+    def _present(self, text: bytes) -> list[bytes]:
+        """The forms that the text holds: a short text is probed, a long one searched for each form."""
+        if len(text) < len(self._forms) * _PER_FORM:
+            probes = {text[at : at + _PROBE] for at in range(0, len(text), _STRIDE)}
+            begun = {form for probe in probes & self._probes.keys() for form in self._probes[probe]}
+            return [form for form in begun if form in text]
+        candidates = self._both if compiled(self._run).search(text) else self._forms
+        return [form for form in candidates if form in text]
+
+
+def known_values(environment: Mapping[str, str]) -> Known:
+    """A step that finds the values of the secret-named variables of this environment."""
+    return Known(sorted(_values(environment)))
 
 
 def _values(environment: Mapping[str, str]) -> set[bytes]:

@@ -43,6 +43,7 @@ _READS_IT = (
     rb"(?:os\.environ|os\.getenv|getenv|environ[.\[(]|process\.env|import\.meta\.env|System\.getenv|ENV\[|env\."
     rb"|secrets\.|vault:|op://|keyring|\[redacted:|\[withheld:)"
 )
+_TOO_LONG_FOR_A_WORD = 20
 _SCHEME = rb"(?:bearer|basic|token|digest)?[ :=_/.-]*"
 
 _NO_VALUE = frozenset(
@@ -93,6 +94,17 @@ def is_placeholder(value: bytes, *, is_expanded: bool = True) -> bool:
 def is_too_common(value: bytes) -> bool:
     """Whether a secret of that value could not be masked everywhere without masking plain words."""
     return value.lower() in _TOO_COMMON or (value.isdigit() and len(value) < 8)
+
+
+def looks_like_a_secret(value: bytes) -> bool:
+    """Whether a value is no word, number, path or expression that a text could hold for other reasons."""
+    if compiled(rb"[\x21-\x7e\x80-\xff]{8,}").fullmatch(value) is None or value.startswith(
+        (b"/", b"./", b"~/", b"../")
+    ):
+        return False
+    if is_too_common(value) or is_placeholder(value, is_expanded=False):
+        return False
+    return looks_random(value, 8) or len(value) >= _TOO_LONG_FOR_A_WORD
 
 
 def looks_random(value: bytes, least: int) -> bool:

@@ -49,8 +49,12 @@ _PROSE = frozenset(
 )
 
 
-def private_keys(text: bytes, _: int) -> Iterator[Span]:
+def private_keys(text: bytes, _: int) -> Iterable[Span]:
     """PEM, OpenSSH and PGP private keys (RFC 7468, section 10; RFC 9580, section 6.2), whole or in part."""
+    return _keys(text) if b"PRIVATE KEY" in text else ()
+
+
+def _keys(text: bytes) -> Iterator[Span]:
     until = 0
     at = text.find(b"PRIVATE KEY")
     while at >= 0:
@@ -67,10 +71,12 @@ def private_keys(text: bytes, _: int) -> Iterator[Span]:
         at = text.find(b"PRIVATE KEY", at + 1)
 
 
-def url_passwords(text: bytes, edges: int) -> Iterator[Span]:
+def url_passwords(text: bytes, edges: int) -> Iterable[Span]:
     """The password of `scheme://user:password@host` (RFC 3986, section 3.2.1), or a token as the user."""
-    if b"@" not in text and not edges:
-        return
+    return _passwords(text, edges) if b"@" in text or edges else ()
+
+
+def _passwords(text: bytes, edges: int) -> Iterator[Span]:
     for separator in (b"://", b":\\/\\/"):
         at = text.find(separator)
         while at >= 0:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import base64
+
+import pytest
+
 from devtrace.policy.chain import Policy
+from devtrace.policy.known import MOST_LEARNED
 
 
 def test_a_variable_that_was_set_in_the_session_is_masked_when_it_is_printed() -> None:
@@ -34,3 +39,68 @@ def test_a_common_word_is_not_learned() -> None:
     policy.redact_text("MY_TOKEN=true")
 
     assert policy.redact_text("it is true") == "it is true"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *("warning", "connection", "configuration", "/home/ana/v1.2", "./run-1.sh", "two words 1", "12345"),
+        *("a1", "$OTHER_9", "a" * 19),
+    ],
+)
+def test_what_could_be_a_plain_word_is_not_masked_everywhere(value: str) -> None:
+    """A rule that was wrong once must not spoil the record from then on."""
+    policy = Policy.for_session({}, None)
+    policy.redact_text(f"MY_TOKEN='{value}'")
+
+    assert policy.redact_text(f"a {value} b") == f"a {value} b"
+
+
+def test_what_an_output_printed_beside_its_name_is_masked_in_a_later_command() -> None:
+    policy = Policy.for_session({}, None)
+    policy.redact_bytes(b"$ cat .env\r\nAPI_TOKEN=hunter2supersecret\r\n")
+
+    assert policy.redact_text("curl -H 'X: hunter2supersecret'") == "curl -H 'X: [redacted:known-value]'"
+
+
+def test_a_learned_value_is_found_in_other_clothes_too() -> None:
+    policy = Policy.for_session({}, None)
+    policy.redact_text("MY_TOKEN=hunter2supersecret")
+
+    for form in (base64.b64encode(b"user:hunter2supersecret").decode(), "hunter2\x1b[1msupersecret"):
+        assert "hunter2" not in policy.redact_text(form)
+        assert "[redacted:known-value]" in policy.redact_text(form)
+
+
+def test_the_memory_for_values_is_bounded() -> None:
+    policy = Policy.for_session({}, None)
+    for number in range(MOST_LEARNED + 50):
+        policy.redact_text(f"MY_TOKEN=secret-value-{number:04}")
+
+    masked = [
+        n for n in range(MOST_LEARNED + 50) if "redacted" in policy.redact_text(f"it is secret-value-{n:04}")
+    ]
+
+    assert masked == list(range(MOST_LEARNED))
+
+
+def test_many_values_at_once_are_all_learned() -> None:
+    policy = Policy.for_session({}, None)
+    policy.redact_text("".join(f"TOKEN_{n}=secret-{n:08}\n" for n in range(30)))
+
+    for number in range(30):
+        assert "redacted" in policy.redact_text(f"xsecret-{number:08}y")
+
+
+def test_a_told_value_that_is_too_short_is_left_alone() -> None:
+    policy = Policy.for_session({}, None)
+    policy.learn([b"", b"ab", b"abcde"])
+
+    assert policy.redact_text("abcde") == "abcde"
+
+
+def test_a_policy_without_known_values_learns_nothing() -> None:
+    policy = Policy([])
+    policy.learn([b"0123456789abcdef"])
+
+    assert policy.redact_text("0123456789abcdef") == "0123456789abcdef"
