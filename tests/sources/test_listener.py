@@ -214,14 +214,6 @@ def test_a_nested_shell_that_is_killed_is_closed_while_the_session_goes_on(room:
     assert (event.body.exit_code, event.exit_source, event.trusted) == (137, "pidfd", 1)  # type: ignore[attr-defined]
 
 
-def test_an_ended_command_does_not_wait_for_its_output_for_ever(tmp_path: Path) -> None:
-    room, shell = Room(tmp_path, wants_output=True), Speaker("sh")
-    with room.listener:
-        room.listener.heard(shell.hello() + shell.cmd("exec 1>&-") + shell.exit())
-
-        room.sink.wait_until(lambda: bool(room.sink.commands))
-
-
 def test_a_quiet_moment_is_used_and_a_busy_one_is_not(room: Room) -> None:
     shell = Speaker("sh")
     with room.listener:
