@@ -27,8 +27,9 @@ from benchmarks import Row
 from benchmarks.prompt import PATIENCE_S, Prompt, devtrace, home, row, shells
 from devtrace.events import Event
 from devtrace.ids import new_nonce, new_shell_span, next_shell_span
-from devtrace.sources.shell.fifo import Assembler, FifoReader
+from devtrace.sources.shell.fifo import Assembler
 from devtrace.sources.shell.pairing import Pairing
+from devtrace.sources.shell.reader import FifoReader
 from devtrace.sources.shell.shells import Meeting, Settings
 
 _WRITER = """

@@ -159,7 +159,7 @@ def devtrace(*arguments: str) -> list[str]:
 def drained(fifo: Path) -> Iterator[None]:
     """A process of its own that makes the FIFO and moves what comes to nowhere, as the host's reader does."""
     program = (
-        "import sys; from pathlib import Path; from devtrace.sources.shell.fifo import FifoReader\n"
+        "import sys; from pathlib import Path; from devtrace.sources.shell.reader import FifoReader\n"
         "with FifoReader(Path(sys.argv[1]), len):\n"
         "    print(flush=True); sys.stdin.read()\n"
     )

@@ -15,7 +15,7 @@ from devtrace.events.envelope import Body, kind, sensitive
 class Gap(Body):
     """Something that could not be observed, from when to when, and why: the envelope has the times."""
 
-    reason: str  # a stable word: lost_records, damaged_record, damaged_frame, no_hooks, store_unwritable, ...
+    reason: str  # a stable word: lost_records, fifo_removed, no_hooks, store_unwritable, store_replaced, ...
     detail: str = sensitive(default="")
     count: int | None = None  # None: not countable
 

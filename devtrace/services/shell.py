@@ -28,8 +28,9 @@ from devtrace.sources.shell import fifo, hooks
 from devtrace.sources.shell.output import OutputTrack, mark
 from devtrace.sources.shell.piped import PipedTrack
 from devtrace.sources.shell.pipes import pump_pipes
-from devtrace.sources.shell.private import is_held, private_directory
+from devtrace.sources.shell.private import Private, is_held, private_directory
 from devtrace.sources.shell.pump import attend, exit_code, pump
+from devtrace.sources.shell.reader import FifoReader
 from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
 from devtrace.sources.shell.terminal import OuterTerminal, size_of
 from devtrace.sources.shell.watchdog import Watchdog
@@ -102,8 +103,8 @@ def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
         workspaces.create(place)
     settings = configuration.load(place)
     with private_directory(workspaces.runtime_base()) as private:
-        session = hooks.new_session(new_session_id(), place.dir, order.agent, private)
-        return _Host(order, place, settings, session).run(
+        session = hooks.new_session(new_session_id(), place.dir, order.agent, private.path)
+        return _Host(order, place, settings, session, private).run(
             lambda trouble: announce(Begun(session.id, place, not existed, trouble))
         )
 
@@ -112,9 +113,15 @@ class _Host:
     """The process beside the shell."""
 
     def __init__(
-        self, order: Order, place: Workspace, settings: configuration.Config, session: hooks.Session
+        self,
+        order: Order,
+        place: Workspace,
+        settings: configuration.Config,
+        session: hooks.Session,
+        private: Private,
     ):
         self._order = order
+        self._private = private
         self._place = place
         self._settings = settings
         self._session = session
@@ -135,7 +142,11 @@ class _Host:
         """Start, pump, wait, record."""
         with contextlib.ExitStack() as stack:
             outer, watchdog = self._take_terminal(stack)
-            reader = fifo.FifoReader(self._session.fifo, lambda data: listener.heard(data))  # noqa: PLW0108 - it is made later
+            reader = FifoReader(
+                self._session.fifo,
+                lambda data: listener.heard(data),  # noqa: PLW0108 - it is made later
+                lambda: self._restore_fifo(listener),
+            )
             stack.callback(reader.discard)
             track = self._track(lambda captured: listener.cut(captured))  # noqa: PLW0108 - as above
             argv, environment, files = self._plan()
@@ -158,6 +169,11 @@ class _Host:
             n_events=recording.n_events if recording else 0,
             trouble=_bug_of_ours(bug) if bug else recording.trouble if recording else None,
         )
+
+    def _restore_fifo(self, listener: Listener) -> None:
+        """Somebody removed the private directory: the hooks speak to nobody until its path is back."""
+        self._private.restore()
+        listener.lost("fifo_removed")
 
     # --- before the child -----------------------------------------------------------------------------------
 

@@ -21,8 +21,9 @@ import pytest
 
 from devtrace.ids import new_session_id
 from devtrace.sources.shell import hooks
-from devtrace.sources.shell.fifo import RECORD_LIMIT, Assembler, Cmd, Damaged, Exit, FifoReader
+from devtrace.sources.shell.fifo import RECORD_LIMIT, Assembler, Cmd, Damaged, Exit
 from devtrace.sources.shell.modes import ModeScanner
+from devtrace.sources.shell.reader import FifoReader
 from devtrace.store import blobs
 from devtrace.store.connection import open_reader
 from tests.acceptance.hosts import SHELL, Event, Piped, Place, until

@@ -195,6 +195,25 @@ def test_a_shell_whose_host_is_dead_goes_on_in_silence(
     assert fifo != "gone" or not orphan.session.fifo.exists(), "a regular file was made in its place"
 
 
+def test_a_private_directory_that_is_deleted_under_a_shell_comes_back_and_a_gap_says_so(place: Place) -> None:
+    """As `rm -rf /tmp/*` does where there is no other runtime directory."""
+    place.devtrace("init")
+    with Piped(place) as shell:
+        shell.says("echo first").waits_for("first")
+        until(lambda: place.texts() == ["echo first"], "the first command is stored")
+        (private,) = place.private()
+        shell.says(f"rm -rf {private}").says("echo unheard").waits_for("unheard")
+        until((private / "fifo").is_fifo, "the FIFO is back")
+
+        assert shell.says("echo again").ends() == (0, b"first\nunheard\nagain\n", b"")
+
+    assert place.texts()[0] == "echo first"
+    assert place.texts()[-1] == "echo again"
+    assert place.gaps()["fifo_removed"] == 1
+    assert place.private() == []
+    place.is_sound()
+
+
 def test_a_shell_on_pipes_whose_host_is_killed_ends_and_leaves_nothing(place: Place) -> None:
     place.devtrace("init")
     with Piped(place) as shell:

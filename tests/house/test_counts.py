@@ -23,7 +23,7 @@ import pytest
 from devtrace.events import Event, RunCommand
 from devtrace.ids import new_session_id, new_span_id
 from devtrace.sources.shell import hooks
-from devtrace.sources.shell.fifo import FifoReader
+from devtrace.sources.shell.reader import FifoReader
 from devtrace.store.append import append
 from devtrace.store.connection import open_store
 from devtrace.workspace import Workspace

@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import os
 import random
-import stat
-import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -21,7 +18,6 @@ from devtrace.sources.shell.fifo import (
     Cmd,
     Damaged,
     Exit,
-    FifoReader,
     Hello,
     Record,
     Warn,
@@ -416,91 +412,3 @@ def rubbish(chance: random.Random, shell: Speaker) -> bytes:
         lambda: chance.choice(list(MALFORMED.values()))[:-1],
     ]
     return chance.choice(kinds)()
-
-
-# --- the thread ---------------------------------------------------------------------------------------------
-
-
-class Heard:
-    """What the reader passed on; `wait_for` returns once so many bytes are there."""
-
-    def __init__(self) -> None:
-        self.data = b""
-        self._came = threading.Condition()
-
-    def __call__(self, data: bytes) -> None:
-        with self._came:
-            self.data += data
-            self._came.notify_all()
-
-    def wait_for(self, size: int) -> bytes:
-        with self._came:
-            assert self._came.wait_for(lambda: len(self.data) >= size, timeout=20)
-            return self.data
-
-
-def test_the_reader_makes_a_fifo_for_us_alone(tmp_path: Path) -> None:
-    with FifoReader(tmp_path / "fifo", Heard()):
-        mode = (tmp_path / "fifo").stat().st_mode
-
-    assert stat.S_ISFIFO(mode)
-    assert stat.S_IMODE(mode) == 0o600
-
-
-def test_the_reader_refuses_a_path_that_somebody_has_taken(tmp_path: Path) -> None:
-    (tmp_path / "fifo").write_text("")
-
-    with pytest.raises(FileExistsError):
-        FifoReader(tmp_path / "fifo", Heard())
-
-
-def test_the_reader_hears_writers_that_come_and_go(tmp_path: Path) -> None:
-    heard = Heard()
-    with FifoReader(tmp_path / "fifo", heard):
-        for number in range(50):
-            with (tmp_path / "fifo").open("wb", buffering=0) as fifo:
-                fifo.write(b"%03d" % number)
-
-        assert heard.wait_for(150) == b"".join(b"%03d" % number for number in range(50))
-
-
-def test_what_was_written_before_the_end_is_read_before_the_end(tmp_path: Path) -> None:
-    heard = Heard()
-    with FifoReader(tmp_path / "fifo", heard):
-        writer = os.open(tmp_path / "fifo", os.O_RDWR)
-        os.write(writer, b"x" * 60_000)
-
-    os.close(writer)
-    assert len(heard.data) == 60_000
-
-
-def test_a_writer_that_never_stops_does_not_keep_the_reader(tmp_path: Path) -> None:
-    stop = threading.Event()
-    heard = Heard()
-
-    def flood() -> None:
-        writer = os.open(tmp_path / "fifo", os.O_RDWR | os.O_NONBLOCK)
-        while not stop.is_set():
-            try:
-                os.write(writer, b"y\n" * 2_000)
-            except BlockingIOError:
-                continue
-        os.close(writer)
-
-    writer = threading.Thread(target=flood, name="flood")
-    with FifoReader(tmp_path / "fifo", heard):
-        writer.start()
-        heard.wait_for(100_000)
-    stop.set()
-    writer.join()
-
-
-def test_the_reader_can_be_thrown_away_before_it_ran(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd")) if Path("/proc/self/fd").is_dir() else None
-    reader = FifoReader(tmp_path / "fifo", Heard())
-
-    reader.discard()
-    reader.discard()
-
-    if before is not None:
-        assert len(os.listdir("/proc/self/fd")) == before

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -20,7 +21,8 @@ HOST = """
 import sys
 from pathlib import Path
 from devtrace.sources.shell.private import private_directory
-with private_directory(Path(sys.argv[1])) as private:
+with private_directory(Path(sys.argv[1])) as made:
+    private = made.path
     (private / "zsh").mkdir()
     (private / "zsh" / ".zshenv").write_text("secret")
     print(private, flush=True)
@@ -50,7 +52,8 @@ class OtherHost:
 
 
 def test_it_is_ours_alone_and_gone_at_the_end(tmp_path: Path) -> None:
-    with private_directory(tmp_path) as private:
+    with private_directory(tmp_path) as made:
+        private = made.path
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
         assert stat.S_IMODE((private / "host").stat().st_mode) == 0o600
         assert is_held(private)
@@ -76,8 +79,8 @@ def test_what_a_killed_host_left_is_cleared_by_the_next(tmp_path: Path) -> None:
     assert (killed.private / "zsh" / ".zshenv").exists()
     assert not is_held(killed.private)
 
-    with private_directory(tmp_path) as private:
-        assert set(tmp_path.iterdir()) == {private, living.private}
+    with private_directory(tmp_path) as made:
+        assert set(tmp_path.iterdir()) == {made.path, living.private}
 
     assert is_held(living.private)
     living.end()
@@ -85,8 +88,8 @@ def test_what_a_killed_host_left_is_cleared_by_the_next(tmp_path: Path) -> None:
 
 
 def test_its_scratch_file_in_memory_goes_with_it(tmp_path: Path) -> None:
-    with private_directory(tmp_path) as private:
-        scratch = hooks.scratch_directory(private)
+    with private_directory(tmp_path) as made:
+        scratch = hooks.scratch_directory(made.path)
         try:
             scratch.mkdir(mode=0o700)
         except OSError as error:
@@ -116,8 +119,8 @@ def test_however_many_were_left_they_are_cleared_in_the_end(tmp_path: Path) -> N
         (folder / "host").touch()
 
     for _ in range(3):
-        with private_directory(tmp_path) as private:
-            assert private.exists()
+        with private_directory(tmp_path) as made:
+            assert made.path.exists()
 
     assert list(tmp_path.iterdir()) == []
 
@@ -144,9 +147,9 @@ def test_many_hosts_that_start_at_once_never_take_each_other_for_dead(tmp_path: 
 
     def host() -> None:
         for _ in range(150):
-            with private_directory(tmp_path) as private:
-                if not (private / "host").exists() or not is_held(private):
-                    failures.append(private.name)
+            with private_directory(tmp_path) as made:
+                if not (made.path / "host").exists() or not is_held(made.path):
+                    failures.append(made.path.name)
 
     threads = [threading.Thread(target=host, name=f"host-{number}") for number in range(4)]
     for thread in threads:
@@ -155,4 +158,22 @@ def test_many_hosts_that_start_at_once_never_take_each_other_for_dead(tmp_path: 
         thread.join()
 
     assert failures == []
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("what", ["all of it", "its lock", "nothing"])
+def test_what_somebody_removed_is_made_anew_and_held_again(tmp_path: Path, what: str) -> None:
+    with private_directory(tmp_path) as made:
+        if what == "all of it":
+            shutil.rmtree(made.path)
+        elif what == "its lock":
+            (made.path / "host").unlink()
+
+        made.restore()
+
+        assert is_held(made.path)
+        with private_directory(tmp_path):
+            assert made.path.is_dir()
+            assert stat.S_IMODE(made.path.stat().st_mode) == 0o700
+
     assert list(tmp_path.iterdir()) == []

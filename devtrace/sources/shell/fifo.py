@@ -1,18 +1,13 @@
-"""The hook protocol: lines on a FIFO, one record a line, and the thread that reads them.
+"""The hook protocol: lines on a FIFO, one record a line.
 
-Lives here: parsing records, joining their parts, the reader that only moves bytes to a queue.
-Not here: what a record means (pairing.py), who may be believed (nested.py), the hooks that write it
-(shell-hooks/). The format is docs/adr/0001-hook-protocol.md.
+Lives here: parsing records, joining their parts, writing those of a program that has no hooks.
+Not here: reading the FIFO (reader.py), what a record means (pairing.py), who may be believed (nested.py),
+the hooks that write it (shell-hooks/). The format is docs/adr/0001-hook-protocol.md.
 """
 
 from __future__ import annotations
 
-import os
-import select
-import stat
-import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 from devtrace.ids import is_span_id
@@ -22,11 +17,9 @@ TEXT_LIMIT = 16 << 20  # bytes of one record's joined text; what is longer is da
 _LINE_LIMIT = 16 * RECORD_LIMIT  # bytes without a newline that are kept while one is waited for
 _MOST_BEGUN = 1_024  # records of several parts that are on their way at one time,
 _BEGUN_LIMIT = 4 * TEXT_LIMIT  # and what they may hold together
-_PIPE_SIZE = 1 << 20
 PROGRAM = "program"  # the name in the HELLO of what is no shell, and which the host sends for it
 _PART = 800  # bytes of text in one record
 _MOST_DIGITS = 18
-_READS_AT_ONCE = 16  # and then the wake-up is looked at, which a writer that never stops must not hide
 _ESCAPES = ((b"%09", b"\t"), (b"%0A", b"\n"), (b"%00", b"\0"), (b"%25", b"%"))  # %25 last
 
 # How well the text of a CMD is known: the hook's letter -> (text_form, reason).
@@ -265,59 +258,6 @@ def _last_head(line: bytes) -> int:
     return -1
 
 
-class FifoReader:
-    """The thread `devtrace-fifo`: it moves bytes from the FIFO to `on_bytes` and does nothing else.
-
-    A reader that did more would stop the shells once the pipe is full. `on_bytes(data)` must not block.
-    """
-
-    def __init__(self, path: Path, on_bytes: Callable[[bytes], None]):
-        self._on_bytes = on_bytes
-        os.mkfifo(path, 0o600)
-        # Read and write, so that the pipe lives while no shell has it open and never reads as ended.
-        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISFIFO(os.fstat(self._fd).st_mode):
-            raise OSError(f"{path} is no FIFO")
-        _widen(self._fd)
-        self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
-        self._fds = [self._fd, self._wake_read, self._wake_write]
-        self._thread = threading.Thread(target=self._run, name="devtrace-fifo", daemon=True)
-
-    def __enter__(self) -> FifoReader:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Read what is still in the pipe, then end the thread and close everything."""
-        os.write(self._wake_write, b"x")
-        self._thread.join()
-        self.discard()
-
-    def discard(self) -> None:
-        """Close what was opened, when the thread never ran; may be called after it did."""
-        for fd in self._fds:
-            os.close(fd)
-        self._fds = []
-
-    def _run(self) -> None:
-        poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
-        poll.register(self._wake_read, select.POLLIN)
-        while True:
-            ready = [fd for fd, _ in poll.poll()]
-            self._read()  # at the end: what a pipe can hold, however much somebody goes on writing
-            if self._wake_read in ready:
-                return
-
-    def _read(self) -> None:
-        for _ in range(_READS_AT_ONCE):
-            try:
-                data = os.read(self._fd, _PIPE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            self._on_bytes(data)
-
-
 def hello_line(nonce: str, shell: str, pid: int) -> bytes:
     """The HELLO of a program that has no hooks, written by the host for it."""
     return f"HELLO\t1\t{nonce}\t{shell}\t-\t{pid}\t0\t-\t0\t{PROGRAM}\n".encode()
@@ -339,17 +279,6 @@ def _escaped(text: str) -> bytes:
     for escape, byte in reversed(_ESCAPES):
         data = data.replace(byte, escape)
     return data
-
-
-def _widen(fd: int) -> None:
-    """Ask for a pipe of 1 MiB, so that a host that is stopped for seconds stops nobody else (Linux)."""
-    import contextlib
-    import fcntl
-
-    size = getattr(fcntl, "F_SETPIPE_SZ", None)
-    if size is not None:
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(fd, size, _PIPE_SIZE)
 
 
 def _hello(fields: list[str]) -> Hello:

@@ -36,6 +36,12 @@ class Dropped(NamedTuple):
     size: int
 
 
+class Lost(NamedTuple):
+    """Something could not be observed: the reason of a gap."""
+
+    reason: str
+
+
 class Sink(Protocol):
     """Where the events go. Opened and used on the listener's thread only; never raises."""
 
@@ -53,7 +59,7 @@ class Sink(Protocol):
 
 
 class Listener:
-    """The thread `devtrace-recorder`. `heard`, `cut` and `ended` may be called from any other thread.
+    """The thread `devtrace-recorder`. `heard`, `cut`, `lost` and `ended` may be called from any other one.
 
     `open_sink()` runs on the thread, after the shell has been started: it may import and open slowly.
     `on_hello()` runs once the traced shell has read its start-up files; `on_told(letter, span)` when the FIFO
@@ -77,7 +83,7 @@ class Listener:
         self._on_told = on_told
         self.failure: Exception | None = None
         self._failures = 0
-        self._queue: deque[tuple[int, bytes | Captured | Dropped]] = deque()
+        self._queue: deque[tuple[int, bytes | Captured | Dropped | Lost]] = deque()
         self._heard = self._cut = self._taken = 0  # bytes so far; each is counted by one thread only
         self._end: tuple[int, int | None] | None = None
         self._wake_read, self._wake_write = os.pipe()
@@ -113,6 +119,10 @@ class Listener:
         self._cut += len(captured.data)
         self._put(captured)
 
+    def lost(self, reason: str) -> None:
+        """Something could not be observed, for a reason that a gap shall tell."""
+        self._put(Lost(reason))
+
     def ended(self, exit_code: int | None) -> None:
         """The traced shell has ended and the FIFO has been read empty."""
         self._end = (_now_us(), exit_code)
@@ -121,7 +131,7 @@ class Listener:
     def _is_full(self, more: int) -> bool:
         return self._heard + self._cut - self._taken + more > _QUEUE_LIMIT
 
-    def _put(self, item: bytes | Captured | Dropped) -> None:
+    def _put(self, item: bytes | Captured | Dropped | Lost) -> None:
         self._queue.append((_now_us(), item))
         self._wake()
 
@@ -181,6 +191,8 @@ class Listener:
                         pairing.record(record, at_us)
             elif isinstance(item, Dropped):
                 assembler.skip(item.size)
+            elif isinstance(item, Lost):
+                pairing.lost(item.reason, at_us)
             else:
                 self._taken += len(item.data)
                 pairing.output(item, at_us)

@@ -24,19 +24,42 @@ _MOST_CLEARED = 64  # by one start, which a user waits for
 _BEING_MADE_S = 60  # a directory without a lock is not older, if its host lives
 
 
+class Private:
+    """The directory, and the lock that is held on it; `close` removes both."""
+
+    __slots__ = ("_lock", "path")
+
+    def __init__(self, path: Path, lock: int):
+        self.path = path
+        self._lock = lock
+
+    def restore(self) -> None:
+        """Make it anew where somebody removed it, so that the host is seen to live. Raises OSError."""
+        self.path.mkdir(mode=0o700, exist_ok=True)
+        if not _leads_to(self.path / "host", self._lock):
+            lock = os.open(self.path / "host", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            os.close(self._lock)
+            self._lock = lock
+
+    def close(self) -> None:
+        """The host ends."""
+        _remove(self.path)
+        os.close(self._lock)
+
+
 @contextlib.contextmanager
-def private_directory(base: Path) -> Iterator[Path]:
+def private_directory(base: Path) -> Iterator[Private]:
     """A directory of this session's own in `base`, 0700, locked for the host's life, gone at the end.
 
     Clears away what killed hosts have left there. Raises EnvironmentError ERR_RUNTIME_DIR.
     """
     _clear_stale(base)
-    private, lock = _make(base)
+    private = _make(base)
     try:
         yield private
     finally:
-        _remove(private)
-        os.close(lock)
+        private.close()
 
 
 def is_held(private: Path) -> bool:
@@ -45,7 +68,7 @@ def is_held(private: Path) -> bool:
         return not is_orphan
 
 
-def _make(base: Path) -> tuple[Path, int]:
+def _make(base: Path) -> Private:
     while True:
         private = base / new_span_id()
         try:
@@ -59,7 +82,7 @@ def _make(base: Path) -> tuple[Path, int]:
             ) from error
         fcntl.flock(lock, fcntl.LOCK_EX)
         if os.fstat(lock).st_nlink:
-            return private, lock
+            return Private(private, lock)
         os.close(lock)  # another start came in between, took it for a dead host's, and removed it
 
 
@@ -92,6 +115,15 @@ def _orphaned(private: Path) -> Iterator[bool]:
             yield True
     finally:
         os.close(lock)
+
+
+def _leads_to(path: Path, fd: int) -> bool:
+    try:
+        there = path.stat()
+    except OSError:
+        return False
+    here = os.fstat(fd)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _is_old(private: Path) -> bool:
