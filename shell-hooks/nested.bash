@@ -18,10 +18,11 @@ fi
 if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-} && $- != *i* ]]; then
   {
     __devtrace_time=${EPOCHREALTIME--} __devtrace_parent=
-    # Who we are, as /proc has it, which holds in another PID namespace too: pid (comm) state ppid ... starttime.
+    # Who we are, as /proc has it, which holds in another PID namespace too: pid (comm) state ppid ...
     IFS=' ' \builtin read -ra __devtrace_stat </proc/self/stat
     [[ ${__devtrace_stat[1]-} == *')' ]] || \builtin . "${BASH_SOURCE[0]%/*}/nested-long.bash" who
     [[ ${__devtrace_stat[21]--} == - ]] || IFS='' \builtin read -r __devtrace_parent <"/proc/${__devtrace_stat[3]}/comm"
+    [[ -z ${__devtrace_stat[27]-} ]] || __devtrace_stat[21]+=.${__devtrace_stat[27]} # start time and start of the stack
     case ${DEVTRACE_NESTED-}/$__devtrace_parent in
       all/*) __devtrace_parent= ;;
       */bash | */rbash | */bash-[0-9]* | */zsh | */fish | */sh | */dash | */ash | */ksh | */ksh93 | */mksh) ;;

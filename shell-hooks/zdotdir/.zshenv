@@ -15,7 +15,7 @@ if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-}
     local stat parent='' text=${ZSH_EXECUTION_STRING-}
     local time=${(%):-%D{%s%6.}} # a module has a clock too, but would have to be loaded
     ((${#time} == 16)) || time=-
-    # Who we are, as /proc has it, which holds in another PID namespace too: pid (comm) state ppid ... starttime.
+    # Who we are, as /proc has it, which holds in another PID namespace too: pid (comm) state ppid ...
     # `$(<...)` forks nothing; `read` takes a file byte by byte.
     local -a who=(${(s: :)"$(</proc/self/stat)"})
     if [[ $who[2] == *')' ]]; then
@@ -23,6 +23,7 @@ if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-}
     else
       builtin . "$ZDOTDIR/long" who
     fi
+    who[22]+=${who[28]:+.$who[28]} # start time and start of the stack
     [[ ${DEVTRACE_NESTED-} == all || $parent != (bash|rbash|bash-[0-9]*|zsh|fish|sh|dash|ash|ksh|ksh93|mksh) ]] || return 1
     # A random 16-digit span (devtrace/ids.py), which names the shell too.
     typeset -g __devtrace_shell=$(((RANDOM << 38 | RANDOM << 23 | RANDOM << 8 | RANDOM & 255) % 9000000000000000 + 1000000000000000))

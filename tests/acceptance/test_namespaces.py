@@ -99,7 +99,7 @@ def test_a_command_in_a_sandbox_is_seen_while_it_runs_and_when_it_is_killed(plac
     ]
     with Piped(place, "--", *sandboxed) as shell:
         until(lambda: any("until" in title and "import" not in title for title in place.running()), "it runs")
-        (inside,) = [pid for pid in descendants(shell.pid) if comm(pid) == "bash"]
+        inside = next(pid for pid in descendants(shell.pid) if comm(pid) == "bash")  # below it: its sleep
         os.kill(inside, signal.SIGKILL)
         until(lambda: place.commands(depth=1), "its end is seen")
 

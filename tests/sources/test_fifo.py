@@ -52,6 +52,18 @@ def test_a_hello_says_who_the_shell_is() -> None:
     assert record == Hello(NONCE, "sh1", None, 12, 11, 987, 0, "bash", "5.2.15(1)-release")
 
 
+def test_a_hello_may_say_where_the_stack_begins() -> None:
+    record = only(Speaker("sh1", nonce="-", start="987.140725960982992").hello())
+
+    assert isinstance(record, Hello)
+    assert (record.starttime, record.stack) == (987, 140725960982992)
+
+
+@pytest.mark.parametrize("start", ["987.x", "987.1.2", ".5", "987." + "1" * 19])
+def test_a_start_that_is_no_number_is_damage(start: str) -> None:
+    assert isinstance(only(Speaker("sh1", nonce="-", start=start).hello()), Damaged)
+
+
 def test_a_hello_without_a_proc_has_no_start_time() -> None:
     record = only(Speaker("sh1", nonce="-").hello())
 

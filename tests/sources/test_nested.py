@@ -37,8 +37,17 @@ class Machine:
         self.processes = Processes(proc)
         (proc / "self").symlink_to(str(os.getpid() if own is None else own))
 
-    def add(self, pid: int, ppid: int, start: int, pids: tuple[int, ...] = (), name: str = "bash") -> None:
-        fields = ["S", str(ppid), *["0"] * 17, str(start), *["0"] * 29, "0"]
+    def add(
+        self,
+        pid: int,
+        ppid: int,
+        start: int,
+        pids: tuple[int, ...] = (),
+        name: str = "bash",
+        stack: int | None = 0,
+    ) -> None:
+        fields = ["S", str(ppid), *["0"] * 17, str(start), *["0"] * 30]
+        fields[23], fields[25] = ("1", "0") if stack is None else ("4096", str(stack))
         folder = self.proc / str(pid)
         folder.mkdir()
         (folder / "stat").write_text(f"{pid} ({name}) {' '.join(fields)}\n")
@@ -106,6 +115,29 @@ def test_a_shell_in_a_sandbox_is_found_by_the_number_it_has_there(machine: Machi
     assert (meeting.trusted, meeting.family) == (1, (500, 40))
 
 
+def test_sandboxes_of_one_moment_are_told_apart_by_where_their_stacks_begin(machine: Machine) -> None:
+    machine.add(500, 110, 40, pids=(500, 1), stack=7_000)
+    machine.add(600, 120, 40, pids=(600, 1), stack=8_000)
+    first, second, gone = (hello(1, 0, 40)._replace(stack=stack) for stack in (7_000, 8_000, 9_000))
+    watch = Watch(100, machine.processes)
+
+    assert (watch.meet(first).trusted, watch.meet(first).family) == (1, (110, 20))
+    assert watch.meet(second).trusted == 0
+    assert (watch.meet(gone).trusted, watch.meet(gone).is_gone) == (0, True)
+
+
+def test_a_stack_that_may_not_be_read_is_no_obstacle(machine: Machine) -> None:
+    machine.add(500, 110, 40, pids=(500, 1), stack=None)
+
+    assert Watch(100, machine.processes).meet(hello(1, 0, 40)._replace(stack=7_000)).trusted == 1
+
+
+def test_a_process_that_is_just_starting_is_none_that_has_spoken(machine: Machine) -> None:
+    machine.add(500, 110, 40, pids=(500, 1), stack=0)
+
+    assert Watch(100, machine.processes).meet(hello(1, 0, 40)._replace(stack=7_000)).trusted == 0
+
+
 def test_a_sandbox_s_number_is_not_taken_for_another_process_of_ours(machine: Machine) -> None:
     """Number 110 in there is not our 110, which is of the session too."""
     machine.add(600, 200, 50, pids=(600, 110))
@@ -147,10 +179,10 @@ def test_all_processes_are_not_looked_through_again_and_again(machine: Machine, 
     class Counting(Processes):
         looks = 0
 
-        def find_elsewhere(self, pid: int, starttime: int) -> Process | None:
+        def find_elsewhere(self, pid: int, starttime: int, stack: int | None = None) -> Process | None:
             self.looks += 1
             for _ in range(50):  # a large machine
-                super().find_elsewhere(pid, starttime)
+                super().find_elsewhere(pid, starttime, stack)
             return None
 
     processes = Counting(tmp_path)

@@ -45,7 +45,11 @@ WARNINGS: dict[str, str] = {
 
 
 class Hello(NamedTuple):
-    """A shell says who it is; pid and start time are as its /proc shows them."""
+    """A shell says who it is; pid, start time and stack are as its /proc shows them.
+
+    A start time is counted in 10 ms, and sandbox after sandbox has a process 1: where their stacks begin,
+    which is random, tells them apart.
+    """
 
     nonce: str | None
     shell: str
@@ -56,6 +60,7 @@ class Hello(NamedTuple):
     depth: int
     name: str  # bash, zsh, fish
     version: str
+    stack: int | None = None
 
 
 class Cmd(NamedTuple):
@@ -283,16 +288,18 @@ def _escaped(text: str) -> bytes:
 
 def _hello(fields: list[str]) -> Hello:
     name, _, version = fields[9].partition(" ")
+    starttime, _, stack = fields[7].partition(".")
     return Hello(
         nonce=_dash(fields[2]),
         shell=_name(fields[3]),
         parent_shell=_dash(fields[4]),
         pid=_whole(fields[5]),
         ppid=_whole(fields[6]),
-        starttime=_number(fields[7]),
+        starttime=_number(starttime),
         depth=_whole(fields[8]),
         name=_name(name),
         version=version[:64],
+        stack=_whole(stack) if stack else None,
     )
 
 

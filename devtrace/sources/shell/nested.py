@@ -97,7 +97,7 @@ class Watch:
                     return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
                 if time.monotonic() < self._look_around_at:
                     return Meeting(0, is_watched=False, is_gone=False)
-            process = self._look_around(hello.pid, hello.starttime)
+            process = self._look_around(hello.pid, hello.starttime, hello.stack)
         if process is None:
             return Meeting(0, is_watched=False, is_gone=processes.can_tell())
         return Meeting(
@@ -113,11 +113,11 @@ class Watch:
             return False
         return self._processes.descends_from(parent, self._root)
 
-    def _look_around(self, pid: int, starttime: int) -> Process | None:
+    def _look_around(self, pid: int, starttime: int, stack: int | None) -> Process | None:
         """Through all processes, which takes long on a large machine: then not again for a while."""
         begun = time.monotonic()
         try:
-            return self._processes.find_elsewhere(pid, starttime)
+            return self._processes.find_elsewhere(pid, starttime, stack)
         finally:
             now = time.monotonic()
             self._look_around_at = now + (now - begun) * _SHARE_OF_TIME

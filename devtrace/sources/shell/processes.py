@@ -20,6 +20,7 @@ class Process(NamedTuple):
     pid: int
     ppid: int
     starttime: int  # clock ticks since boot, the same in every PID namespace
+    stack: int | None = 0  # the address where it begins, 0 in exec and in a zombie; None: we may not read it
 
 
 class Processes:
@@ -39,12 +40,14 @@ class Processes:
         except OSError:
             return None
         fields = stat[stat.rindex(b")") + 2 :].split()
-        return Process(pid, int(fields[1]), int(fields[19]))
+        return Process(pid, int(fields[1]), int(fields[19]), _stack(fields))
 
-    def find_elsewhere(self, pid: int, starttime: int) -> Process | None:
+    def find_elsewhere(self, pid: int, starttime: int, stack: int | None = None) -> Process | None:
         """The process that calls itself `pid` in another PID namespace (proc(5): NSpid)."""
         for process in self._all():
-            if process.starttime == starttime and pid in self.pids(process.pid):
+            if process.starttime != starttime or (stack and process.stack not in (None, stack)):
+                continue
+            if pid in self.pids(process.pid):
                 return process
         return None
 
@@ -101,3 +104,8 @@ class Processes:
             process = self.read(int(entry.name))
             if process is not None:
                 yield process
+
+
+def _stack(fields: list[bytes]) -> int | None:
+    """startstack of proc(5), which is random; who may not see it is told that startcode is 1."""
+    return None if fields[23] == b"1" else int(fields[25])
