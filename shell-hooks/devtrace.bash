@@ -37,6 +37,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_body=     # and what that trap runs
   __devtrace_warned=
   __devtrace_z=1       # ${__devtrace_z:$((...)):0} is how PS0 computes without printing
+  __devtrace_only_0=(0) __devtrace_rescue=0
+  __devtrace_span=$__devtrace_seed # the command in flight; DEVTRACE_SPAN is its copy in the environment
   declare -ix DEVTRACE_SPAN="$__devtrace_seed"
 
   # --- sending ------------------------------------------------------------------------------------------
@@ -79,12 +81,13 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_cut() {
     local path
     for path in ${__devtrace_marks[@]+"${__devtrace_marks[@]}"}; do
-      \builtin printf '\033]6973;%s;%s;%016d\a' "$__devtrace_mark" "$1" "$DEVTRACE_SPAN" 1<>"$path"
+      \builtin printf '\033]6973;%s;%s;%016d\a' "$__devtrace_mark" "$1" "$__devtrace_span" 1<>"$path"
     done
   }
 
-  # Step DEVTRACE_SPAN along the walk of devtrace/ids.py; PS0 does the same by itself.
-  __devtrace_step='DEVTRACE_SPAN=(DEVTRACE_SPAN-1000000000000000+5562305898749053)%9000000000000000+1000000000000000'
+  # Step the span along the walk of devtrace/ids.py; PS0 does the same by itself.
+  __devtrace_step='DEVTRACE_SPAN=__devtrace_span='
+  __devtrace_step+='(__devtrace_span-1000000000000000+5562305898749053)%9000000000000000+1000000000000000'
 
   # --- what was typed -----------------------------------------------------------------------------------
 
@@ -127,7 +130,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     elif ((__devtrace_new != __devtrace_n + 1 || (__devtrace_v < 404 && ${#__devtrace_off}))); then
       __devtrace_f=o
     elif ((!__devtrace_known && __devtrace_new != __devtrace_old)) &&
-      [[ ${PROMPT_COMMAND[*]-} == *history* || $((__devtrace_new - __devtrace_old)) != 1 ]]; then
+      [[ ${PROMPT_COMMAND[*]-} == *history* || $((__devtrace_old && __devtrace_new - __devtrace_old != 1)) == 1 ]]; then
       __devtrace_f=s # `history -n` of the user's own may have put another terminal's line there
     elif ((__devtrace_new == __devtrace_old)); then
       if [[ ${HISTCONTROL-} == *erasedups* && $__devtrace_r != "$__devtrace_last" ]]; then
@@ -158,7 +161,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     [[ ${__devtrace_r: -1} != $'\n' ]] || __devtrace_r=${__devtrace_r%?}
   }
 
-  # A command begins. $1: the status before it, which repairs an EXIT that was lost.
+  # A command begins. $1: the status before it, which repairs an EXIT that was lost. $2: x in PS0, with stderr as 3.
   __devtrace_pre() {
     ((__devtrace_v < 501)) || { local - && set +eux; }
     local LC_ALL=C IFS=' ' __devtrace_n='' __devtrace_r='' __devtrace_f='' text time
@@ -174,15 +177,20 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_escape "$PWD"
     text=$__devtrace_r$'\t'$text
     time=${EPOCHREALTIME--}
-    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$prev"$'\t'"$__devtrace_f" "$text"
-    __devtrace_cut C
+    __devtrace_send CMD "$__devtrace_span"$'\t-\t'"${time/[.,]/}"$'\t'"$prev"$'\t'"$__devtrace_f" "$text"
+    if [[ -n ${2-} && ${PS0-} != "$__devtrace_ps0" && -t 3 && ${#__devtrace_marks[@]} == 1 ]]; then
+      # PS0 is shown when it is whole: what the user has in it, and then our mark.
+      \builtin printf '\033]6973;%s;C;%016d\a' "$__devtrace_mark" "$__devtrace_span"
+    else
+      __devtrace_cut C
+    fi
     return 0
   }
 
   # The history grew by more than one line while one was read: the last but one was run from the line editor
   # (edit-and-execute-command), which knows no PS0 and leaves $? alone. Before it there may be a draft that never ran.
   __devtrace_missed() {
-    local text DEVTRACE_SPAN
+    local text __devtrace_span
     __devtrace_list 1
     \builtin printf -v text '\n%s' "$__devtrace_r"
     __devtrace_list 2
@@ -192,10 +200,10 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     text=$__devtrace_r
     __devtrace_escape "$PWD"
     # A random 16-digit span: devtrace/ids.py.
-    \builtin printf -v DEVTRACE_SPAN '%d%05d%05d%05d' "$((RANDOM % 9 + 1))" "$((RANDOM * 3 + RANDOM % 3))" \
+    \builtin printf -v __devtrace_span '%d%05d%05d%05d' "$((RANDOM % 9 + 1))" "$((RANDOM * 3 + RANDOM % 3))" \
       "$((RANDOM * 3 + RANDOM % 3))" "$((RANDOM * 3 + RANDOM % 3))"
     time=${EPOCHREALTIME--}
-    __devtrace_send CMD "$DEVTRACE_SPAN"$'\t-\t'"${time/[.,]/}"$'\t'"$1"$'\tn' "$__devtrace_r"$'\t'"$text"
+    __devtrace_send CMD "$__devtrace_span"$'\t-\t'"${time/[.,]/}"$'\t'"$1"$'\tn' "$__devtrace_r"$'\t'"$text"
     __devtrace_cut C
     __devtrace_cut D
     __devtrace_warn line_editor
@@ -233,9 +241,16 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_repeated
     __devtrace_attach
     local next
-    ((next = (DEVTRACE_SPAN - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
-    export TRACEPARENT="00-$DEVTRACE_SESSION-$next-01" # one ahead: an export inside PS0's fork would be lost
+    ((next = (__devtrace_span - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
+    # One ahead: an export inside PS0's fork would be lost.
+    [[ -z ${DEVTRACE_SESSION-} ]] || export TRACEPARENT="00-$DEVTRACE_SESSION-$next-01"
     return "$__devtrace_s"
+  }
+
+  # All of PROMPT_COMMAND for one prompt, when it had been unset.
+  __devtrace_rescue() {
+    { __devtrace_precmd "$__devtrace_before" '' || :; } >/dev/null 2>&1
+    { __devtrace_number || :; } >/dev/null 2>&1
   }
 
   # The command in flight has ended: the mark first, so that nothing of the prompt is cut into its output.
@@ -246,7 +261,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     local pipe="${__devtrace_p[*]}"
     [[ $pipe == *,* && ${__devtrace_p[${#__devtrace_p[@]} - 1]} == "$__devtrace_s" && ! -o pipefail ]] || pipe=-
     __devtrace_escape "$PWD"
-    __devtrace_send EXIT "$DEVTRACE_SPAN"$'\t'"${time/[.,]/}"$'\t'"$__devtrace_s"$'\t'"$pipe" "$__devtrace_r"
+    __devtrace_send EXIT "$__devtrace_span"$'\t'"${time/[.,]/}"$'\t'"$__devtrace_s"$'\t'"$pipe" "$__devtrace_r"
   }
 
   # No start was seen (`promptvars` is off, or bash <= 4.3 ran no simple command): is there a new line?
@@ -313,7 +328,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_without_us() {
     local ours end
     __devtrace_r=$1
-    for ours in "$__devtrace_head" "$__devtrace_tail"; do
+    for ours in "$__devtrace_head" "$__devtrace_tail" __devtrace_rescue; do
       for end in '; ' ';' $'\n' ''; do
         __devtrace_r=${__devtrace_r//"$ours$end"/}
       done
@@ -326,21 +341,23 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     if [[ -n $__devtrace_env && ${BASH_ENV-} != "$__devtrace_env" ]]; then
       export DEVTRACE_BASH_ENV="${BASH_ENV-}" BASH_ENV="$__devtrace_env"
     fi
-    [[ ${DEVTRACE_SPAN-} == [1-9]??????????????? ]] || export DEVTRACE_SPAN="$__devtrace_seed"
+    [[ ${DEVTRACE_SPAN-} == "$__devtrace_span" ]] || export DEVTRACE_SPAN="$__devtrace_span"
     ((__devtrace_v < 404)) || __devtrace_attach_ps0
     if ((__devtrace_v >= 404)) && [[ ${PROMPT_COMMAND@a} == *r* ]]; then
       __devtrace_warn prompt_command_readonly # ends come from the next start, or from the shell's own end
-    elif ((__devtrace_v >= 501)) && [[ -z ${PROMPT_COMMAND-} || ${PROMPT_COMMAND@a} == *a* ]]; then
+    elif ((__devtrace_v >= 501)); then
       __devtrace_attach_array
     else
       __devtrace_attach_string
     fi
   }
 
+  # What the user has stays in the part where it was, also where that is the only one: `$PROMPT_COMMAND` is that
+  # part, and `PROMPT_COMMAND=x` replaces it and not our tail, which then puts our head back.
   # bash-preexec must come last: what follows it, it takes for a command that was typed.
   __devtrace_attach_array() {
-    local part parts=("$__devtrace_head") last=
-    [[ ${PROMPT_COMMAND[0]-} != "$__devtrace_head" || ${PROMPT_COMMAND[*]: -1} != "$__devtrace_tail" ]] || return 0
+    local part parts=() last=
+    [[ ${PROMPT_COMMAND-} != "$__devtrace_head"* || ${PROMPT_COMMAND[*]: -1} != "$__devtrace_tail" ]] || return 0
     for part in "${PROMPT_COMMAND[@]}"; do
       __devtrace_without_us "$part"
       if [[ $__devtrace_r == __bp_interactive_mode ]]; then
@@ -349,7 +366,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
         parts+=("$__devtrace_r")
       fi
     done
-    PROMPT_COMMAND=("${parts[@]}" "$__devtrace_tail" ${last:+"$last"})
+    PROMPT_COMMAND=("$__devtrace_head${parts[0]:+; ${parts[0]}}" "${parts[@]:1}" "$__devtrace_tail" ${last:+"$last"})
   }
 
   __devtrace_attach_string() {
@@ -391,14 +408,16 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       : >|"$__devtrace_scratch"
     fi
     [[ $__devtrace_r != *__devtrace_hit* ]] || return 1
-    __devtrace_undo=${__devtrace_r:-trap - DEBUG}
+    __devtrace_undo="\\builtin ${__devtrace_r:-trap - DEBUG}"
     \builtin eval "set -- $__devtrace_r" # trap -- 'body' DEBUG
     __devtrace_body=${3-}
   }
 
-  # The first simple command after the prompt, which a completion function is not. $1: the status before it.
+  # The first simple command after the prompt, which a completion function or a `bind -x` is not. $1: the status
+  # before it, $2: $_.
   __devtrace_hit() {
-    [[ $__devtrace_armed == 1 && -z ${COMP_LINE-}${COMP_POINT-} ]] || return 1
+    __devtrace_was=$1 __devtrace_arg=$2
+    [[ $__devtrace_armed == 1 && $BASH_SUBSHELL == 0 && -z ${COMP_LINE-}${COMP_POINT-}${READLINE_LINE+x} ]] || return 1
     # Nothing was run: PROMPT_COMMAND begins, or goes on behind us as bash-preexec leaves it at first.
     [[ $BASH_COMMAND != __devtrace_* && $BASH_COMMAND != __bp_* ]] || return 1
     local LC_ALL=C __devtrace_n='' __devtrace_r=''
@@ -408,8 +427,14 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_split
     ((__devtrace_new = ${__devtrace_n:-0} + 1, __devtrace_seq += 1, __devtrace_on = 1, __devtrace_step))
     ((__devtrace_known = __devtrace_fresh, __devtrace_fresh = 0, 1))
-    export TRACEPARENT="00-$DEVTRACE_SESSION-$DEVTRACE_SPAN-01"
+    [[ -z ${DEVTRACE_SESSION-} ]] || export TRACEPARENT="00-$DEVTRACE_SESSION-$__devtrace_span-01"
     __devtrace_pre "$1"
+  }
+
+  # Give the user's trap, and then the command, the $? and $_ that were there: $1 and $2.
+  __devtrace_as() {
+    [[ $- != *e* ]] || return 0
+    return "$1"
   }
 
   # --- install --------------------------------------------------------------------------------------------
@@ -426,19 +451,25 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     __devtrace_ps0+='__devtrace_lines=LINENO-__devtrace_before,__devtrace_before=LINENO,'
     __devtrace_ps0+='__devtrace_old=__devtrace_new,__devtrace_new=HISTCMD,'
     __devtrace_ps0+='__devtrace_known=__devtrace_fresh,__devtrace_fresh=0,0)):0}'
+    # Where somebody has taken PROMPT_COMMAND away, PS0 gives it our name, which as a number is harmless.
+    __devtrace_ps0+='${__devtrace_only_0[0${PROMPT_COMMAND:+1}]+'
+    __devtrace_ps0+='${__devtrace_z:$((${PROMPT_COMMAND:=__devtrace_rescue},0)):0}}'
     if ((__devtrace_v >= 503)); then
-      __devtrace_ps0+='${ { __devtrace_pre "$?"; } 2>/dev/null; }'
+      __devtrace_ps0+='${ { __devtrace_pre "$?" x; } 3>&2 2>/dev/null; }'
     else
-      __devtrace_ps0+='$({ __devtrace_pre "$?"; } 2>/dev/null)'
+      __devtrace_ps0+='$({ __devtrace_pre "$?" x; } 3>&2 2>/dev/null)'
     fi
     if ((__devtrace_v < 404)); then
       __devtrace_late=1
       __devtrace_ps0=
       # Short in PROMPT_COMMAND: bash-preexec edits that text with patterns which take old versions for ever.
-      __devtrace_arms='__devtrace_r=; if [[ -n $__devtrace_scratch ]]; then trap -p DEBUG >|"$__devtrace_scratch"; '
-      __devtrace_arms+='else __devtrace_r=$(trap -p DEBUG); fi; __devtrace_arm && trap '\''{ __devtrace_hit "$?" && '
-      __devtrace_arms+='\builtin eval "$__devtrace_undo"; } 2>/dev/null; \builtin eval "$__devtrace_body"'\'' DEBUG; '
+      __devtrace_arms='__devtrace_r=; if [[ -n $__devtrace_scratch ]]; then \builtin trap -p DEBUG >|"$__devtrace_scratch"; '
+      __devtrace_arms+='else __devtrace_r=$(\builtin trap -p DEBUG); fi; __devtrace_arm && \builtin trap -- '\''@'\'' DEBUG; '
       __devtrace_arms+='__devtrace_armed=1'
+      __devtrace_r='{ __devtrace_hit "$?" "$_" && \builtin eval "$__devtrace_undo"; '
+      __devtrace_r+='__devtrace_as "$__devtrace_was" "$__devtrace_arg"; \builtin eval "$__devtrace_body" 2>&3; '
+      __devtrace_r+='__devtrace_as "$?" "$__devtrace_arg"; } 3>&2 2>/dev/null'
+      __devtrace_arms=${__devtrace_arms/@/$__devtrace_r}
       __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$LINENO" "$_"; }; \builtin eval "$__devtrace_arms"; } 2>/dev/null'
     fi
   }

@@ -49,6 +49,14 @@ ABILITIES: dict[str, list[_Missing]] = {
     "joined_lines": [(_bash_before(4, 4), "without PS0 nothing tells how many lines were read")],
     "ps0": [(_bash_before(4, 4), "has no PS0")],
     "starts_of_its_own": [(_bash_before(4, 4), "without PS0 a start is seen by what PROMPT_COMMAND set up")],
+    "overwritten_prompt_command": [
+        (_bash_before(4, 4), "arms its DEBUG trap in PROMPT_COMMAND, and nothing else ever runs again"),
+        (_bash_before(5, 1), "has one PROMPT_COMMAND, so that ends are told by the next start only"),
+    ],
+    "comments_in_prompt_command": [
+        (_bash_before(4, 4), "arms its DEBUG trap in the last words of PROMPT_COMMAND, which a comment hides")
+    ],
+    "bind_x": [(_bash_before(4, 0), "does not tell its DEBUG trap that a key was pressed")],
     "prompt_arrays": [(_bash_before(5, 1), "runs the first part of an array of prompt commands only")],
     "here_documents": [(_bash_before(4, 0), "its history keeps the first line of a here-document only")],
     "lines_of_the_editor": [(_bash_before(4, 4), "its DEBUG trap is spent on the editor's own commands")],
