@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from copy import copy
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -132,6 +133,7 @@ class Shell(Home):
     status: int | None = None  # after its end
     wants_no_gaps = True  # a test that makes a gap on purpose says so
     _session: Session | None = None
+    _bare: Shell | None = None
 
     # --- starting and typing --------------------------------------------------------------------------------
 
@@ -164,6 +166,13 @@ class Shell(Home):
         if until:
             self.waits_for(until)
         return self
+
+    def bare(self, *options: str, until: str | None = None) -> Shell:
+        """The same shell without us, on a terminal of its own; started before this one, and ended with it."""
+        assert self.terminal is None
+        bare = copy(self)
+        self._bare = bare.runs([self.kind.path, "-i", *options], until=until or self.ready)
+        return bare
 
     def types(self, line: str | bytes, until: str | bytes | None = None) -> Shell:
         """Type one command, of several lines if need be, and wait for the prompt (or for `until`)."""
@@ -249,6 +258,8 @@ class Shell(Home):
 
     def close(self) -> None:
         """End whatever still runs."""
+        if self._bare is not None:
+            self._bare.close()
         if self.terminal is not None:
             self.terminal.close()
         if self._session is not None:
