@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from tests.acceptance.traced import CTRL_C, CTRL_D, CTRL_Z, REDRAWN, Shell
+from tests.acceptance.traced import CTRL_C, CTRL_D, CTRL_Z, Shell
 
 # --- status -------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ def test_an_empty_line_is_no_command(shell: Shell) -> None:
 
 
 def test_a_line_given_up_with_ctrl_c_is_no_command(shell: Shell) -> None:
-    shell.starts().presses("echo half", until="half").presses(CTRL_C, until=REDRAWN)
+    shell.starts().presses("echo half", until="half").gives_up()
     shell.types("true")
 
     assert shell.session.told() == [("true", 0)]

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from copy import copy
 from pathlib import Path
 from typing import NamedTuple, TypeVar
@@ -186,6 +187,15 @@ class Shell(Home):
         self.on_screen.send(keys)
         self.waits_for(self.ready if until is None else until)
         return self
+
+    def gives_up(self) -> Shell:
+        """Press Ctrl-C at the prompt, and wait for a new one; any fish is deaf to it while it draws."""
+        for _ in range(60 if self.kind.name == "fish" else 0):
+            self.sends(CTRL_C)
+            with suppress(AssertionError):
+                self.on_screen.wait_for(REDRAWN, 1)
+                return self
+        return self.presses(CTRL_C, until=REDRAWN)
 
     def sends(self, keys: str | bytes) -> Shell:
         """Press keys and wait for nothing."""

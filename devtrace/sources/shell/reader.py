@@ -88,8 +88,10 @@ class FifoReader:
     def _make_anew(self, on_gone: Callable[[], None]) -> None:
         with contextlib.suppress(OSError):  # there is no place for it: looked at again in a second
             on_gone()
-            self._path.unlink(missing_ok=True)
-            fd = _make(self._path)
+            beside = self._path.with_name(f"{self._path.name}.new")
+            beside.unlink(missing_ok=True)
+            fd = _make(beside)
+            beside.replace(self._path)  # open already: what somebody writes to it at once is not lost
             os.close(self._fd)
             self._fd = fd
 
