@@ -15,6 +15,7 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
   typeset -g __devtrace_from=$'1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"
   typeset -gi __devtrace_seq=0 # this shell's record counter
   typeset -gi __devtrace_on=0  # 1 while a command typed at the prompt runs
+  typeset -g __devtrace_eol=   # the end's mark, as PROMPT_EOL_MARK has it while a command runs
 
   # Percent-escape $1 into REPLY: %, tab and newline; every other byte goes as it is.
   __devtrace_escape() {
@@ -74,6 +75,13 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     for file in $__devtrace_marks; do
       builtin print -rn -- $'\e]6973;'"$__devtrace_mark;C;$DEVTRACE_SPAN"$'\a' 1<>"$file"
     done
+    # Before precmd, and before the user's own function of that name, zsh marks a line without its end: that shows
+    # our mark too. A child that inherited it would show it as well.
+    if [[ -z $__devtrace_quiet && "$__devtrace_marks" == /dev/tty && ${(t)PROMPT_EOL_MARK} != *(export|readonly)* ]]; then
+      __devtrace_eol=$'%{\e]6973;'"$__devtrace_mark;D;$DEVTRACE_SPAN"$'\a%}'
+      typeset -gi __devtrace_eol_own=${+PROMPT_EOL_MARK}
+      typeset -g PROMPT_EOL_MARK="$__devtrace_eol${PROMPT_EOL_MARK-%B%S%#%s%b}"
+    fi
     ((${precmd_functions[(I)__devtrace_precmd]})) || precmd_functions=(__devtrace_precmd $precmd_functions)
   } 2>/dev/null
 
@@ -85,6 +93,11 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     builtin emulate -L zsh -o no_multibyte
     local __devtrace_status=$__devtrace_pipe[1]
     shift __devtrace_pipe
+    if [[ -n $__devtrace_eol && ${PROMPT_EOL_MARK-} == *$__devtrace_eol* ]]; then
+      ((__devtrace_eol_own)) || PROMPT_EOL_MARK=${PROMPT_EOL_MARK#"$__devtrace_eol%B%S%#%s%b"}
+      PROMPT_EOL_MARK=${PROMPT_EOL_MARK//$__devtrace_eol}
+      ((__devtrace_eol_own)) || [[ -n $PROMPT_EOL_MARK ]] || unset PROMPT_EOL_MARK
+    fi
     if ((__devtrace_on)); then
       local pipe=- time=- file
       local -a now=($epochtime)
