@@ -13,6 +13,8 @@ from devtrace.events.envelope import (
     Frame,
     body_from_data,
     check_frame,
+    is_int,
+    is_moment,
     kind,
     sensitive,
     sensitive_fields,
@@ -20,6 +22,7 @@ from devtrace.events.envelope import (
 )
 from devtrace.events.note import Note
 from devtrace.events.session import Gap, Policy
+from devtrace.events.shape import check_body, is_shallow, unfit
 
 __all__ = [
     "KINDS",
@@ -34,9 +37,14 @@ __all__ = [
     "Policy",
     "RunCommand",
     "body_from_data",
+    "check_body",
     "check_frame",
+    "is_int",
+    "is_moment",
+    "is_shallow",
     "kind",
     "sensitive",
     "sensitive_fields",
     "text_and_bytes",
+    "unfit",
 ]

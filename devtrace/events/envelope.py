@@ -16,6 +16,7 @@ from devtrace.errors import InternalError, UsageError
 from devtrace.ids import is_session_id, is_span_id
 
 FRAME_VERSION = 1
+MOMENT_END = 10**18  # microseconds since the Unix epoch
 
 # {v, kind, session, id, parent, actor, started_us, ended_us, status, title, cwd, exit_code, source,
 #  exit_source, trusted, data: {...}, blobs: {name: bytes}}
@@ -144,12 +145,18 @@ def text_and_bytes(name: str, value: str) -> dict[str, str]:
     return {name: value}
 
 
+def is_int(value: object) -> bool:
+    """Whether it is a number that SQLite can hold; JSON's true and false are none."""
+    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
+
+
+def is_moment(value: object) -> bool:
+    """Whether it is a time that can be shown: all that the hook protocol can say, to the year 33658."""
+    return is_int(value) and 0 <= value < MOMENT_END  # type: ignore[operator]
+
+
 def _is_text_or_none(value: object) -> bool:
     return value is None or isinstance(value, str)
-
-
-def _is_int(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and -(1 << 63) <= value < 1 << 63
 
 
 _ENVELOPE: dict[str, Callable[[Any], bool]] = {
@@ -158,14 +165,14 @@ _ENVELOPE: dict[str, Callable[[Any], bool]] = {
     "id": lambda value: isinstance(value, str) and is_span_id(value),
     "parent": lambda value: value is None or (isinstance(value, str) and is_span_id(value)),
     "actor": lambda value: isinstance(value, str) and bool(value),
-    "started_us": _is_int,
-    "ended_us": lambda value: value is None or _is_int(value),
+    "started_us": is_int,
+    "ended_us": lambda value: value is None or is_int(value),
     "status": lambda value: value in STATUSES,
     "title": lambda value: isinstance(value, str),
     "cwd": _is_text_or_none,
-    "exit_code": lambda value: value is None or _is_int(value),
+    "exit_code": lambda value: value is None or is_int(value),
     "source": lambda value: isinstance(value, str),
     "exit_source": _is_text_or_none,
-    "trusted": lambda value: _is_int(value) and 0 <= value <= 2,
+    "trusted": lambda value: is_int(value) and 0 <= value <= 2,
     "data": lambda value: isinstance(value, dict),
 }

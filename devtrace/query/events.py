@@ -107,6 +107,12 @@ def is_unproven(event: Row) -> bool:
     return bool(event["trusted"] < 2 if event["source"] == "interactive" else event["trusted"] == 0)
 
 
+def command_data(event: Row) -> Row:
+    """The fields of a command; none for any other kind, whose fields of the same names mean other things."""
+    data: Row = event["data"] if event["kind"] == "run_command" else {}
+    return data
+
+
 def when(event: Row) -> tuple[int, int]:
     """The moment a line of the log is about: the end, or the start of what runs or whose end is unknown."""
     is_over = event["status"] != "running" and event["ended_us"] is not None

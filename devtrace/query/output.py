@@ -10,6 +10,7 @@ import sqlite3
 from typing import Any, NamedTuple
 
 from devtrace.errors import UsageError
+from devtrace.query.events import command_data
 from devtrace.store import blobs
 
 _OUTPUT, _TIMING = "output", "timing"  # as events/command.py names the blobs; importing it costs 15 ms
@@ -40,9 +41,10 @@ def output(db: sqlite3.Connection, event: dict[str, Any]) -> Output:
     named = event["data"].get("blobs") or {}
     if _OUTPUT not in named:
         raise _none(event)
-    info = event["data"].get("output") or {}
+    info = command_data(event).get("output") or {}
     data = blobs.get(db, named[_OUTPUT]["sha256"])
-    timing = blobs.get(db, named[_TIMING]["sha256"]) if _TIMING in named else b"[]"
+    is_timed = event["kind"] == "run_command" and _TIMING in named
+    timing = blobs.get(db, named[_TIMING]["sha256"]) if is_timed else b"[]"
     return Output(data, [(int(at), int(length)) for at, length in json.loads(timing)], info)
 
 
@@ -54,7 +56,7 @@ def has_output(event: dict[str, Any]) -> bool:
 def _none(event: dict[str, Any]) -> UsageError:
     if event["status"] == "running":
         hint = "it still runs; its output is kept when it ends"
-    elif event["data"].get("output") is None:
+    elif command_data(event).get("output") is None:
         hint = "output is kept of commands at the prompt, unless `--no-output` or shell.output=false is set"
     else:
         hint = "the command printed nothing that was kept"

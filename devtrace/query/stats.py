@@ -26,6 +26,7 @@ _WITH_VERB = frozenset({
     "tmux", "uv", "yarn",
 })  # fmt: skip
 _BEFORE = frozenset({"command", "env", "exec", "nice", "nohup", "sudo", "time"})
+# Summed by `total`, which has no largest number: a few forged times would make `sum` overflow.
 _TOOK = "max(coalesce(ended_us, started_us) - started_us, 0)"
 _EMPTY: _Count = {"commands": 0, "nested": 0, "failed": 0, "interrupted": 0, "time_us": 0, "sessions": 0}
 
@@ -40,7 +41,8 @@ def stats(db: sqlite3.Connection, filters: Filters) -> Stats:
     where, values = event_condition(replace(filters, kinds=("run_command",)))
     rows = db.execute(
         "SELECT agent, count(*), count(ran.parent), sum(ran.status = 'failed'),"
-        " sum(ran.status = 'interrupted'), sum(CASE WHEN ran.parent IS NULL THEN took ELSE 0 END),"
+        " sum(ran.status = 'interrupted'),"
+        " CAST(total(CASE WHEN ran.parent IS NULL THEN took ELSE 0 END) AS INTEGER),"
         " count(DISTINCT session)"
         f" FROM (SELECT session, parent, status, {_TOOK} AS took FROM events WHERE {where}) AS ran"
         " JOIN sessions ON sessions.id = ran.session GROUP BY agent ORDER BY 2 DESC, agent",
@@ -89,7 +91,8 @@ def _assigns(word: str) -> bool:
 
 def _top(db: sqlite3.Connection, where: str, values: list[object]) -> list[Stats]:
     rows = db.execute(
-        f"SELECT json_extract(data, '$.command') AS command, count(*), sum(status = 'failed'), sum({_TOOK})"
+        f"SELECT json_extract(data, '$.command') AS command, count(*), sum(status = 'failed'),"
+        f" CAST(total({_TOOK}) AS INTEGER)"
         f" FROM events WHERE {where} GROUP BY command",
         values,
     )

@@ -5,6 +5,7 @@ Lives here: `drain`. Not here: the files' format (spool.py), the rows (append.py
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import sqlite3
@@ -14,17 +15,30 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from devtrace.events import Event, Frame, Gap
+from devtrace.errors import DevTraceError
+from devtrace.events import Event, Frame, Gap, check_body, check_frame, is_moment
 from devtrace.ids import is_session_id, new_span_id
 from devtrace.store import chain, sessions
 from devtrace.store.append import UNFIT, Row, append_within, row_of
 from devtrace.store.connection import transaction, try_lock
-from devtrace.store.spool import FRAME_LIMIT, HEADER_SIZE, MAGIC, SUFFIX, Damage, Read, decode, read_frames
+from devtrace.store.spool import (
+    FRAME_LIMIT,
+    HEADER_SIZE,
+    MAGIC,
+    SUFFIX,
+    Damage,
+    Read,
+    SpoolWriter,
+    decode,
+    read_frames,
+)
 from devtrace.workspace import Workspace
 
 SESSION_FRAME = "@session"  # not an event: the row of a session whose host could not reach the database
 BATCH_BYTES = 8 << 20  # one transaction: others wait for it
 LONGEST_BYTES = FRAME_LIMIT + HEADER_SIZE
+UNFIT_FOLDER = "unfit"  # of the spool: whole frames of which no event could be made, as they came
+_MOST_UNFIT = 16 << 20  # bytes of them that are kept; more are only counted
 _HEAD_BYTES = 64 << 10  # of a file, in which its first frame tells whose it is
 _SESSION = re.compile(rb'"session":"([0-9a-f]{32})"')
 
@@ -41,7 +55,8 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
     """Take in every frame of the spool; nothing when another process is at it.
 
     Events and the file's offset are committed together; a file is removed once its writer is gone and all
-    of it is stored. Damage becomes a `gap` of the session it stood in. Raises sqlite3.Error, OSError.
+    of it is stored. Damage becomes a `gap` of the session it stood in; a whole frame that does not fit is
+    kept in `unfit` besides. Raises sqlite3.Error, OSError.
     """
     files = _spooled(workspace)
     if not files:
@@ -91,7 +106,7 @@ def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
         events = damaged = 0
         while (read := _read(fd, offset, is_finished)) is not None:
             with transaction(db):
-                stored = _store(db, read, fd)
+                stored = _store(db, read, fd, path.parent / UNFIT_FOLDER)
                 db.execute("INSERT OR REPLACE INTO spool_offsets VALUES (?, ?)", (path.name, read.offset))
             events += stored.events
             damaged += stored.damaged
@@ -117,21 +132,22 @@ def _read(fd: int, offset: int, is_finished: bool) -> Read | None:
     return None
 
 
-def _store(db: sqlite3.Connection, read: Read, fd: int) -> Drained:
+def _store(db: sqlite3.Connection, read: Read, fd: int, aside: Path) -> Drained:
     """Append what has the shape of an event; the rest is damage too, and damage is said."""
     rows: list[Row] = []
     damages = list(read.damages)
     ended: dict[str, int] = {}
+    unfit: list[Frame] = []
     for number, frame in enumerate(read.frames):
         try:
             if frame.get("kind") == SESSION_FRAME:
                 ended |= _store_session(db, frame)
             else:
-                rows.append(row_of(frame))
-        except (*UNFIT, sqlite3.IntegrityError):
-            damages.append(
-                Damage(number, b'"session":"%s"' % str(frame.get("session")).encode("utf-8", "replace"))
-            )
+                rows.append(row_of(check_body(check_frame(frame))))
+        except (*UNFIT, sqlite3.IntegrityError) as error:
+            unfit.append(frame)
+            damages.append(_misfit(number, frame, error))
+    _keep(aside, unfit)
     rows += [row_of(gap) for gap in _gaps(read.frames, damages, fd)]
     events = append_within(db, rows)
     for session, ended_us in ended.items():
@@ -141,16 +157,29 @@ def _store(db: sqlite3.Connection, read: Read, fd: int) -> Drained:
 
 def _store_session(db: sqlite3.Connection, frame: Frame) -> dict[str, int]:
     """Write a session's row; returns when it ended, if it did. Raises UNFIT or sqlite3.IntegrityError."""
-    columns = frame.get("columns")
-    if not isinstance(columns, dict) or not is_session_id(str(columns.get("id"))):
-        raise ValueError("no session")
-    # A newer devtrace may know more columns.
-    known = {name: value for name, value in columns.items() if name in sessions.COLUMNS}
+    known = sessions.check_columns(frame.get("columns"))
     row = db.execute("SELECT kind FROM sessions WHERE id = ?", (known["id"],)).fetchone()
-    has_ended = known.get("status", "active") != "active"
+    has_ended = known["status"] != "active"
     if row in (None, ("import",)) or has_ended:  # its begin may come after its end
         sessions.write_row(db, known)
     return {known["id"]: known.get("ended_us") or known["started_us"]} if has_ended else {}
+
+
+def _misfit(number: int, frame: Frame, error: Exception) -> Damage:
+    field = error.context.get("field") if isinstance(error, DevTraceError) else None
+    excerpt = b'"session":"%s"' % str(frame.get("session"))[:64].encode("utf-8", "replace")
+    return Damage(number, excerpt, "unfit_frame", f"{field} does not fit; see spool/unfit" if field else "")
+
+
+def _keep(folder: Path, frames: Sequence[Frame]) -> None:
+    """Put frames aside as they came; what cannot be kept is counted all the same, and nobody waits for it."""
+    with contextlib.suppress(OSError):
+        if not frames or sum(path.stat().st_size for path in folder.glob(f"*{SUFFIX}")) > _MOST_UNFIT:
+            return
+        writer = SpoolWriter(folder)
+        for frame in frames:
+            writer.write(frame)
+        writer.close()
 
 
 # --- what is lost ---
@@ -159,13 +188,16 @@ def _store_session(db: sqlite3.Connection, frame: Frame) -> dict[str, int]:
 def _gaps(frames: Sequence[Frame], damages: Sequence[Damage], fd: int) -> list[Frame]:
     """One gap a session for the damage in it, from the frame before it to the one after."""
     now_us = time.time_ns() // 1_000
-    lost: dict[str, tuple[int, int, int]] = {}
+    lost: dict[tuple[str, str], tuple[int, int, int]] = {}
+    details: dict[tuple[str, str], str] = {}
     for damage in damages:
         session = _session_of(damage, frames, fd)
         if session is not None:
+            key = session, damage.reason
             since_us, until_us = _around(damage, frames, session, now_us)
-            count, first_us, last_us = lost.get(session, (0, since_us, until_us))
-            lost[session] = (count + 1, min(first_us, since_us), max(last_us, until_us))
+            count, first_us, last_us = lost.get(key, (0, since_us, until_us))
+            lost[key] = (count + 1, min(first_us, since_us), max(last_us, until_us))
+            details.setdefault(key, damage.detail)
     return [
         Event(
             session=session,
@@ -176,9 +208,9 @@ def _gaps(frames: Sequence[Frame], damages: Sequence[Damage], fd: int) -> list[F
             status="unknown",
             source="host",
             trusted=2,
-            body=Gap(reason="damaged_frame", count=count),
+            body=Gap(reason=reason, count=count, detail=details[session, reason]),
         ).to_frame()
-        for session, (count, since_us, until_us) in lost.items()
+        for (session, reason), (count, since_us, until_us) in lost.items()
     ]
 
 
@@ -189,9 +221,10 @@ def _session_of(damage: Damage, frames: Sequence[Frame], fd: int) -> str | None:
     first = _first_frame(fd)
     neighbours = frames[max(0, damage.before - 1) : damage.before + 1]
     for frame in (*neighbours, *([first] if first else [])):
-        session = str(frame.get("session") or (frame.get("columns") or {}).get("id"))
-        if is_session_id(session):
-            return session
+        columns = frame.get("columns")
+        named = columns.get("id") if isinstance(columns, dict) else frame.get("session")
+        if isinstance(named, str) and is_session_id(named):
+            return named
     return None
 
 
@@ -220,4 +253,4 @@ def _nearest(frames: Sequence[Frame], numbers: range, session: str) -> int | Non
 
 def _moment(frame: Frame) -> int | None:
     moment = frame.get("ended_us") or frame.get("started_us")
-    return moment if isinstance(moment, int) and 0 <= moment < 1 << 62 else None
+    return moment if is_moment(moment) else None

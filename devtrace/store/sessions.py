@@ -11,10 +11,12 @@ import fcntl
 import json
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from devtrace.events import is_int, is_moment, is_shallow, unfit
+from devtrace.ids import is_session_id, is_span_id
 from devtrace.store import chain, storable
 from devtrace.store.append import Row, append_within, row_of
 from devtrace.store.connection import transaction, try_lock
@@ -47,6 +49,31 @@ COLUMNS = frozenset(  # what may be given; the counters are append's
         ),
     }
 )
+
+
+STATUSES = ("active", "ended", "interrupted")
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _or_none(fits: Callable[[Any], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or fits(value)
+
+
+_COLUMN_FITS: dict[str, Callable[[Any], bool]] = {
+    **dict.fromkeys(("kind", "agent", "actor", "title", "shell", "host"), _is_text),
+    **dict.fromkeys(("repo_root", "cwd", "branch", "head_start", "head_end"), _or_none(_is_text)),
+    "id": lambda value: isinstance(value, str) and is_session_id(value),
+    "parent_session": _or_none(lambda value: isinstance(value, str) and is_session_id(value)),
+    "parent_event": _or_none(lambda value: isinstance(value, str) and is_span_id(value)),
+    "started_us": is_moment,
+    "ended_us": _or_none(is_moment),
+    "status": lambda value: value in STATUSES,
+    "exit_code": _or_none(is_int),
+    "meta": lambda value: isinstance(value, dict) and is_shallow(value),
+}
 
 
 class Hold:
@@ -102,6 +129,20 @@ def write_row(db: sqlite3.Connection, columns: dict[str, Any]) -> None:
         f" ON CONFLICT (id) DO UPDATE SET {updates}",
         list(row.values()),
     )
+
+
+def check_columns(columns: object) -> dict[str, Any]:
+    """Those of a session's columns that this version knows, where others wrote them.
+
+    Raises UsageError ERR_FRAME with the first that is wrong or missing.
+    """
+    if not isinstance(columns, dict):
+        raise unfit("columns")
+    known = {"status": "active", **{name: value for name, value in columns.items() if name in COLUMNS}}
+    for name in ("id", "kind", "started_us", *known):
+        if not _COLUMN_FITS[name](known.get(name)):
+            raise unfit(f"columns.{name}")
+    return known
 
 
 def update(db: sqlite3.Connection, session: str, **columns: Any) -> None:

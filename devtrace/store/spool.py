@@ -120,13 +120,18 @@ def decode(payload: bytes) -> dict[str, Any]:
 
 
 class Damage:
-    """A stretch that is no frame: it stood before the frame of that number, and begins with these bytes."""
+    """A stretch that is no frame: it stood before the frame of that number, and begins with these bytes.
 
-    __slots__ = ("before", "excerpt")
+    `reason` and `detail` are those of the gap that tells of it.
+    """
 
-    def __init__(self, before: int, excerpt: bytes):
+    __slots__ = ("before", "detail", "excerpt", "reason")
+
+    def __init__(self, before: int, excerpt: bytes, reason: str = "damaged_frame", detail: str = ""):
         self.before = before
         self.excerpt = excerpt
+        self.reason = reason
+        self.detail = detail
 
 
 class Read:

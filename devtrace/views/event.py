@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from devtrace.query.events import is_unproven
+from devtrace.query.events import command_data, is_unproven
 from devtrace.views import words
 from devtrace.views.console import Line
 from devtrace.views.safe import safe
@@ -51,6 +51,7 @@ _TOLD = {
     "text_form",
     "reason",
 }
+_KNOWN = {"run_command", "note", "gap", "policy"}  # of any other kind nothing is told but what it is called
 _TOLD |= {"duration_us", "shell", "interactive", "depth", "folded", "shell_pid", "redacted"}
 
 
@@ -83,8 +84,9 @@ def _identity(event: Row, session: Row, short: Mapping[str, str]) -> Line:
 
 
 def _text(event: Row) -> list[tuple[str, Line]]:
-    data = event["data"]
-    text = data.get("command") or data.get("text") or event["title"].removeprefix("$ ")
+    data = command_data(event)
+    note = event["data"].get("text") if event["kind"] == "note" else None
+    text = data.get("command") or note or event["title"].removeprefix("$ ")
     label = "command" if event["kind"] == "run_command" else "text"
     lines = safe(text, keep="\n\t").split("\n")
     rows: list[tuple[str, Line]] = [
@@ -98,8 +100,8 @@ def _text(event: Row) -> list[tuple[str, Line]]:
     if form:
         reason = f": {safe(data['reason'])}" if data.get("reason") else ""
         rows.append(("", [(f"({form}{reason})", "dim")]))
-    if data.get("redacted"):
-        rules = ", ".join(safe(str(rule)) for rule in data["redacted"])
+    if event["data"].get("redacted"):
+        rules = ", ".join(safe(str(rule)) for rule in event["data"]["redacted"])
         rows.append(("", [(f"(redacted by {rules})", "warning")]))
     return rows
 
@@ -110,7 +112,7 @@ def _status(event: Row) -> Line:
     code = event["exit_code"]
     if code is not None:
         line.append((f", exit {code}{_signal(code)}", ""))
-    pipe = event["data"].get("pipestatus")
+    pipe = command_data(event).get("pipestatus")
     if pipe and len(pipe) > 1:
         line.append((f", of the pipeline {' '.join(str(one) for one in pipe)}", "dim"))
     if event["exit_source"]:
@@ -139,7 +141,7 @@ def _where(event: Row, session: Row, reader: Reader) -> list[tuple[str, Line]]:
     if not event["cwd"]:
         return []
     line: Line = [(safe(event["cwd"]), "")]
-    after = event["data"].get("cwd_end")
+    after = command_data(event).get("cwd_end")
     if after and after != event["cwd"]:
         line += [(", then ", "dim"), (safe(words.place(after, session["repo_root"], reader.home)), "")]
     return [("where", line)]
@@ -149,7 +151,8 @@ def _source(event: Row) -> Line:
     line: Line = [(safe(event["actor"]), "")]
     source = str(event["source"])
     line.append((f", {_SOURCES.get(source, safe(source))}", "dim"))
-    shell, depth = event["data"].get("shell"), event["data"].get("depth")
+    data = command_data(event)
+    shell, depth = data.get("shell"), data.get("depth")
     if shell:
         line.append((f", {safe(str(shell))}{f' at depth {depth}' if depth else ''}", "dim"))
     style = "warning" if is_unproven(event) else "dim"
@@ -157,7 +160,7 @@ def _source(event: Row) -> Line:
 
 
 def _output(event: Row) -> list[tuple[str, Line]]:
-    output = event["data"].get("output")
+    output = command_data(event).get("output")
     if not output:
         return []
     line: Line = [(words.size(output["seen"]), "")]
@@ -174,7 +177,8 @@ def _output(event: Row) -> list[tuple[str, Line]]:
 
 
 def _others(event: Row) -> list[tuple[str, Line]]:
-    rest = {name: value for name, value in event["data"].items() if name not in _TOLD}
+    told = _TOLD if event["kind"] in _KNOWN else {"redacted", "blobs"}
+    rest = {name: value for name, value in event["data"].items() if name not in told}
     return [
         (safe(name), [(safe(str(value)), "")])
         for name, value in rest.items()

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from devtrace.query.events import is_unproven
+from devtrace.query.events import command_data, is_unproven
 from devtrace.views import words
 from devtrace.views.console import Line, Piece
 from devtrace.views.layout import Across, Cells, Column, lay_out
@@ -128,7 +128,7 @@ def took(event: Row, now_us: int) -> str:
 
 def printed(event: Row) -> str:
     """How much it wrote to the terminal; `~` where the cut is by time."""
-    output = event["data"].get("output")
+    output = command_data(event).get("output")
     if not output or not output.get("seen"):
         return ""
     return ("~" if output.get("approximate") else "") + words.size(output["seen"])

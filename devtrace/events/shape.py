@@ -1,0 +1,110 @@
+"""What others wrote has the shape of its kind, or does not.
+
+The spool belongs to every process of the user, and a frame of it may hold anything that JSON can. It is
+looked at once, before it becomes an event, so that no reader has to expect a list where a text belongs.
+
+Lives here: `check_body`, by the types of the kind's own class. Not here: the envelope's fields (envelope.py),
+what becomes of a frame that does not fit (store/drain.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
+
+from devtrace.errors import UsageError
+from devtrace.events.command import TIMING_BLOB
+from devtrace.events.envelope import KINDS, Frame, is_int, is_moment
+
+_DEEPEST = 64  # levels of objects and lists; SQLite reads 1,000, and Python as many as its stack has left
+_HINTS: dict[type, dict[str, Any]] = {}  # of the classes met so far: to read them takes its time
+_PLAIN: dict[Any, Callable[[object], bool]] = {
+    int: is_int,
+    bool: lambda value: isinstance(value, bool),
+    str: lambda value: isinstance(value, str),
+    NoneType: lambda value: value is None,
+}
+
+
+def check_body(frame: Frame) -> Frame:
+    """Return the frame when its times, data and blobs fit its kind; the envelope's types do already.
+
+    Raises UsageError ERR_FRAME with the first field that is wrong. Of an unknown kind only what the policy
+    and the store add to every kind is looked at, and no field that a newer version added to a known one.
+    """
+    for name in ("started_us", "ended_us"):
+        if (moment := frame.get(name)) is not None and not is_moment(moment):
+            raise unfit(name)
+    data = frame["data"]
+    if not is_shallow(data):
+        raise unfit("data")
+    for name, fits in _EVERY_KIND.items():
+        if name in data and not fits(data[name]):
+            raise unfit(f"data.{name}")
+    body = KINDS.get(frame["kind"])
+    if body is None:
+        return frame
+    wrong = _first_wrong(data, body)
+    if wrong is not None:
+        raise unfit(f"data.{wrong}")
+    timing = (frame.get("blobs") or {}).get(TIMING_BLOB)
+    if timing is not None and not _is_timing(timing):
+        raise unfit(f"blobs.{TIMING_BLOB}")
+    return frame
+
+
+def is_shallow(value: object, room: int = _DEEPEST) -> bool:
+    """Whether JSON-like data nests no deeper than every reader can follow."""
+    if isinstance(value, dict):
+        return room > 0 and all(is_shallow(inner, room - 1) for inner in value.values())
+    if isinstance(value, list):
+        return room > 0 and all(is_shallow(inner, room - 1) for inner in value)
+    return True
+
+
+def unfit(field: str) -> UsageError:
+    """The error of a frame whose field of that name does not fit."""
+    return UsageError(f"the frame's {field} does not fit", code="ERR_FRAME", context={"field": field})
+
+
+# What the policy and the store add to the data of any kind. The store's `blobs` come from no frame.
+_EVERY_KIND: dict[str, Callable[[Any], bool]] = {
+    "redacted": lambda value: isinstance(value, list) and all(isinstance(rule, str) for rule in value),
+    "blobs": lambda value: not value,
+}
+
+
+def _first_wrong(data: Mapping[str, Any], cls: type[Any]) -> str | None:
+    hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
+    for item in fields(cls):
+        if item.name not in data:
+            if item.default is MISSING:
+                return item.name
+        elif not _fits(data[item.name], hints[item.name]):
+            return item.name
+    return None
+
+
+def _fits(value: object, hint: Any) -> bool:
+    if hint in _PLAIN:
+        return _PLAIN[hint](value)
+    if is_dataclass(hint):
+        return isinstance(value, dict) and _first_wrong(value, hint) is None  # type: ignore[arg-type]
+    if get_origin(hint) is UnionType:
+        return any(_fits(value, one) for one in get_args(hint))
+    if get_origin(hint) is list:
+        return isinstance(value, list) and all(_fits(one, get_args(hint)[0]) for one in value)
+    raise TypeError(f"no frame holds a field of type {hint}")
+
+
+def _is_timing(payload: bytes) -> bool:
+    try:
+        steps = json.loads(payload)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(steps, list) and all(
+        isinstance(step, list) and len(step) == 2 and all(map(is_moment, step)) for step in steps
+    )
