@@ -24,7 +24,7 @@ Frame = dict[str, Any]
 
 _NO_BYTE = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # what surrogateescape does not know
 
-STATUSES = ("running", "ok", "failed", "interrupted", "unknown")
+STATUSES = ("running", "ok", "failed", "stopped", "interrupted", "unknown")
 
 KINDS: dict[str, type[Body]] = {}
 _B = TypeVar("_B", bound="type[Body]")

@@ -22,7 +22,10 @@ COLUMNS = (
     "host", "branch", "head_start", "head_end", "started_us", "ended_us", "status", "exit_code", "n_events",
     "n_failed", "meta",
 )  # fmt: skip
-TALLY = ("commands", "failed", "nested", "nested_failed", "lost", "unproven", "notes", "gaps", "running")
+TALLY = (
+    "commands", "failed", "stopped", "nested", "nested_failed", "lost", "unproven", "notes", "gaps",
+    "running",
+)  # fmt: skip
 
 
 def list_sessions(db: sqlite3.Connection, filters: Filters) -> list[Row]:
@@ -55,7 +58,7 @@ def sessions_by_id(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, Row]
 def tally(db: sqlite3.Connection, session: str) -> dict[str, int]:
     """What a session holds, by the names of `TALLY`.
 
-    `commands` and `failed` are those at the prompt; `lost` are commands whose end was never seen.
+    `commands`, `failed` and `stopped` are those at the prompt; `lost` are commands whose end was never seen.
     """
     total = dict.fromkeys(TALLY, 0)
     rows = db.execute(
@@ -77,6 +80,8 @@ def _names(kind: str, is_nested: bool, status: str, unproven: bool) -> list[str]
     names = ["nested" if is_nested else "commands"]
     if status == "failed":
         names.append("nested_failed" if is_nested else "failed")
+    if status == "stopped":
+        names.append("stopped")
     if status == "interrupted":
         names.append("lost")
     return [*names, "unproven"] if unproven else names

@@ -28,11 +28,13 @@ _WITH_VERB = frozenset({
 _BEFORE = frozenset({"command", "env", "exec", "nice", "nohup", "sudo", "time"})
 # Summed by `total`, which has no largest number: a few forged times would make `sum` overflow.
 _TOOK = "max(coalesce(ended_us, started_us) - started_us, 0)"
-_EMPTY: _Count = {"commands": 0, "nested": 0, "failed": 0, "interrupted": 0, "time_us": 0, "sessions": 0}
+_EMPTY: _Count = dict.fromkeys(
+    ("commands", "nested", "failed", "stopped", "interrupted", "time_us", "sessions"), 0
+)
 
 
 def stats(db: sqlite3.Connection, filters: Filters) -> Stats:
-    """`{commands, nested, failed, interrupted, time_us, sessions, top: [...], agents: [...]}`.
+    """`{commands, nested, failed, stopped, interrupted, time_us, sessions, top: [...], agents: [...]}`.
 
     `commands` counts every command, `nested` those of them that ran inside another one; `time_us` sums the
     commands that are not nested. `top` is all programs, the most frequent first: `{command, commands,
@@ -41,7 +43,7 @@ def stats(db: sqlite3.Connection, filters: Filters) -> Stats:
     where, values = event_condition(replace(filters, kinds=("run_command",)))
     rows = db.execute(
         "SELECT agent, count(*), count(ran.parent), sum(ran.status = 'failed'),"
-        " sum(ran.status = 'interrupted'),"
+        " sum(ran.status = 'stopped'), sum(ran.status = 'interrupted'),"
         " CAST(total(CASE WHEN ran.parent IS NULL THEN took ELSE 0 END) AS INTEGER),"
         " count(DISTINCT session)"
         f" FROM (SELECT session, parent, status, {_TOOK} AS took FROM events WHERE {where}) AS ran"

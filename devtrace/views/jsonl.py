@@ -24,7 +24,8 @@ _EVENT = {
     "started_us": "microseconds since the Unix epoch, UTC",
     "ended_us": "the same; null: it runs, or its end was never seen",
     "recorded_us": "when it was written to the store",
-    "status": "`running`, `ok`, `failed`, `interrupted` (no end was seen), `unknown` (nobody said how)",
+    "status": "`running`, `ok`, `failed`, `stopped` (set aside, as by Ctrl-Z; it may have gone on later),"
+    " `interrupted` (no end was seen), `unknown` (nobody said how)",
     "title": "one line or more: the headline",
     "cwd": "the directory it happened in",
     "exit_code": "as the shell says it: 128+n for signal n; null: not known, or not a thing that exits",
@@ -74,6 +75,7 @@ _TOTALS = {
     "commands": "how many commands ran, nested ones included",
     "nested": "how many of them ran inside another command",
     "failed": "how many failed",
+    "stopped": "how many were set aside, as by Ctrl-Z",
     "interrupted": "how many have no known end",
     "time_us": "microseconds they took, without the nested ones, which lie inside others",
     "sessions": "in how many sessions",

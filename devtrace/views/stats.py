@@ -47,7 +47,7 @@ def stats_lines(stats: Row, width: int | None, *, top: int) -> list[Line]:
 def _totals(stats: Row) -> Line:
     line: Line = [(words.count(stats["commands"], "command"), "title")]
     line.append((f" in {words.count(stats['sessions'], 'session')}", ""))
-    for name, style in (("failed", "failed"), ("interrupted", "lost")):
+    for name, style in (("failed", "failed"), ("stopped", "warning"), ("interrupted", "lost")):
         if stats[name]:
             line += [(", ", "dim"), (f"{stats[name]:,} {name}", style)]
     if stats["nested"]:

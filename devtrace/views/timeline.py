@@ -31,6 +31,7 @@ _COLUMNS = (
 )
 _LEGEND = {
     "! lost": "the end was never seen",
+    "= stop": "the shell gave the status of a stopped job, as after Ctrl-Z; it may have gone on later",
     "? end": "it ended, nobody said how",
     "▶": "still running",
     "unproven": "the record came without the session's proof of origin",
@@ -97,6 +98,7 @@ def mark(event: Row) -> Piece:
     return {
         "running": ("▶", "running"),
         "interrupted": ("! lost", "lost"),
+        "stopped": ("= stop", "warning"),
         "unknown": ("? end", "warning"),
     }.get(status, ("", ""))
 
@@ -255,9 +257,9 @@ def _when(session: Row, reader: Reader) -> Line:
 
 def _counts(tally: Mapping[str, int]) -> Line:
     line: Line = [(f"{tally['commands']:,}", "")]
-    for name, word, style in (("failed", "failed", "failed"), ("running", "running", "running")):
+    for name, style in (("failed", "failed"), ("stopped", "warning"), ("running", "running")):
         if tally[name]:
-            line += [(", ", "dim"), (f"{tally[name]:,} {word}", style)]
+            line += [(", ", "dim"), (f"{tally[name]:,} {name}", style)]
     if tally["nested"]:
         line += [("; ", "dim"), (f"{tally['nested']:,} nested", "")]
     if tally["nested_failed"]:

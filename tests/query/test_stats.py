@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from devtrace.query.filters import Filters
+from devtrace.query.sessions import tally
 from devtrace.query.stats import merged, program, stats
 from tests.recorded import SECOND
 
@@ -107,3 +108,16 @@ def test_a_clock_that_went_backwards_takes_no_time_away(recorded):
     recorded.command("b", 10, 5)
 
     assert stats(recorded.db, Filters())["time_us"] == 5 * SECOND
+
+
+def test_a_stopped_command_is_counted_and_is_no_failure(recorded):
+    recorded.session()
+    recorded.command("vim", 0, 1, exit_code=148, status="stopped")
+    recorded.command("false", 2, 1, exit_code=1)
+
+    found = stats(recorded.db, Filters())
+
+    assert (found["commands"], found["failed"], found["stopped"]) == (2, 1, 1)
+    assert [(row["command"], row["failed"]) for row in found["top"]] == [("false", 1), ("vim", 0)]
+    assert recorded.db.execute("SELECT n_failed FROM sessions").fetchone() == (1,)
+    assert tally(recorded.db, recorded.session_id)["stopped"] == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 
 from devtrace.events import OUTPUT_BLOB, Gap
@@ -26,6 +28,18 @@ def test_a_command_and_its_end_become_one_event() -> None:
     assert (command.command, command.cwd, command.cwd_end) == ("false", "/a", "/b")
     assert (command.exit_code, command.duration_us, command.shell) == (1, 250, "bash")
     assert command.interactive
+
+
+@pytest.mark.parametrize("number", [signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU])
+def test_a_command_that_ctrl_z_set_aside_did_not_fail(number: int) -> None:
+    host, shell = Host(), Speaker("sh")
+    nested = Speaker("n", nonce="-", depth=1)
+
+    host.hears(shell.hello(), shell.cmd("vim"), shell.exit(128 + number))
+    host.hears(nested.hello(), nested.cmd("exit 148"), nested.exit(128 + number))
+    host.pairing.process_gone("n", 50, 128 + number)
+
+    assert [event.status for event in host.commands] == ["stopped", "failed"], "no job control in the nested"
 
 
 def test_a_command_is_seen_while_it_runs() -> None:

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from devtrace.events import KINDS
+from devtrace.events.envelope import STATUSES
 from devtrace.query import events, sessions
 from devtrace.services.doctor import Finding
 from devtrace.views import jsonl
@@ -49,7 +50,8 @@ def test_a_narrow_list_of_sessions_keeps_the_ids(session_row, look, painted):
 
 
 STATS = {
-    "commands": 1204, "nested": 212, "failed": 87, "interrupted": 3, "time_us": 7_500_000_000, "sessions": 14,
+    "commands": 1204, "nested": 212, "failed": 87, "stopped": 1, "interrupted": 3,
+    "time_us": 7_500_000_000, "sessions": 14,
     "top": [
         {"command": "pytest", "commands": 120, "failed": 14, "time_us": 1_330_000_000},
         {"command": "git push\x1b", "commands": 3, "failed": 0, "time_us": 4_000_000},
@@ -65,7 +67,8 @@ STATS = {
 
 def test_stats_are_a_sentence_and_two_tables(painted):
     assert painted(stats_lines(STATS, 80, top=10), 80) == (
-        "1,204 commands in 14 sessions, 87 failed, 3 interrupted, 212 nested, 2h05m at the prompt\n"
+        "1,204 commands in 14 sessions, 87 failed, 1 stopped, 3 interrupted, 212 nested,"
+        " 2h05m at the prompt\n"
         "\n"
         "command     times  failed    time\n"
         "pytest        120      14  22m10s\n"
@@ -86,6 +89,7 @@ def test_stats_of_nothing_are_a_sentence(painted):
         "commands": 0,
         "sessions": 0,
         "failed": 0,
+        "stopped": 0,
         "interrupted": 0,
         "nested": 0,
         "top": [],
@@ -173,6 +177,6 @@ def test_the_documented_fields_are_the_stored_columns():
 def test_every_status_and_kind_has_a_mark_that_fits_its_column(command_row):
     from devtrace.views.timeline import mark
 
-    for status in ("ok", "failed", "running", "interrupted", "unknown"):
+    for status in STATUSES:
         assert len(mark(command_row("x", status=status))[0]) <= 6
     assert all(len(mark(command_row("x", kind=kind))[0]) <= 6 for kind in KINDS)

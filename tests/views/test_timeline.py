@@ -216,6 +216,13 @@ def test_failures_and_gaps_are_loud_and_the_rest_is_quiet(shown, command_row, ot
     assert "\x1b[2m14:03:12\x1b[0m" in text
 
 
+def test_a_command_that_was_stopped_is_told_apart_from_a_failed_one(shown, command_row):
+    lines = shown(command_row("vim", status="stopped", exit_code=148), command_row("bad", status="failed"))
+
+    assert "= stop  vim" in lines
+    assert "  = stop: the shell gave the status of a stopped job, as after Ctrl-Z;" in lines
+
+
 def test_escape_sequences_of_a_command_stay_visible_text(shown, command_row):
     row = command_row("printf '\x1b]0;x\x07'", cwd="/tmp/\x1b[2J")
 
@@ -224,6 +231,10 @@ def test_escape_sequences_of_a_command_stay_visible_text(shown, command_row):
     assert r"printf '\e]0;x\x07'" in text
     assert r"in /tmp/\e[2J/" in text
     assert "\x1b" not in text
+
+
+def test_a_header_counts_what_was_stopped(headed, session_row):
+    assert "commands    3, 1 failed, 1 stopped\n" in headed(session_row(), commands=3, failed=1, stopped=1)
 
 
 def test_a_header_says_who_where_when_how_many_and_whether_all_is_there(headed, session_row):

@@ -16,6 +16,7 @@ that a believed command has or is going to have.
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable
 
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCommand
@@ -34,6 +35,8 @@ _OUTPUT_OVERHEAD = 1 << 10  # what each of them counts besides its data
 _SHELLS_KEPT = 4_096  # shells without the nonce that are remembered
 _STRANGERS_KEPT = 10_000  # commands of shells whose parent process is not known; the rest is counted
 _RESERVED = 1 << 20  # how many of a shell's next span ids nobody else may take
+# What a shell says of a job that was stopped and not ended (signal(7): the signals that stop a process).
+_STOPPED = {128 + number for number in (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)}
 _BACKWARDS = pow(SPAN_STEP, -1, SPAN_COUNT)  # undoes one step of a shell's walk of span ids (ids.py)
 
 
@@ -246,13 +249,7 @@ class Pairing:
                 command.end(gone_us, code, "unknown" if code is None else "pidfd")
             elif code is not None and code != command.exit_code:  # the EXIT trap does not know of signals
                 command.exit_code, command.exit_source = code, "pidfd"
-        if command.ended_us is None:
-            status = "interrupted"
-        elif command.exit_code is None:
-            status = "unknown"
-        else:
-            status = "ok" if command.exit_code == 0 else "failed"
-        self._emit(self._event(command, status))
+        self._emit(self._event(command, _status(command)))
 
     def _event(self, command: Command, status: str) -> Event:
         shell, cmd = command.shell, command.cmd
@@ -341,6 +338,18 @@ class Pairing:
             trusted=2,
             body=Gap(reason=reason, count=count),
         )
+
+
+def _status(command: Command) -> str:
+    """How a command ended. At a prompt with job control a stop signal's number says that it was set aside."""
+    shell, code = command.shell, command.exit_code
+    if command.ended_us is None:
+        return "interrupted"
+    if code is None:
+        return "unknown"
+    if code in _STOPPED and not shell.is_nested and not shell.is_program:
+        return "stopped"
+    return "ok" if code == 0 else "failed"
 
 
 def _source(shell: Shell) -> str:
