@@ -30,13 +30,14 @@ def export(
     from devtrace.query.ids import resolve
     from devtrace.services import export as service
     from devtrace.views.safe import safe
+    from devtrace.views.words import count
 
     with reading.opened() as db:
         lines = service.export(db, resolve(db, identity), format_)
         if target is None or target == "-":
             reading.answer(lines)
             return
-        count = service.write(lines, Path(target))
-    typer.echo(f"Wrote {count} lines to {safe(target)}.")
+        written = service.write(lines, Path(target))
+    typer.echo(f"Wrote {count(written, 'line')} to {safe(target)}.")
     if format_ == "asciicast":
         typer.echo(f"Play it with: asciinema play {safe(target)}")

@@ -132,5 +132,7 @@ def _conclude(outcome: Outcome, kind: str, json_errors: bool) -> None:
     if outcome.trouble is not None:
         tell(outcome.trouble, json_errors=json_errors)
     if kind == "shell" and sys.stderr.isatty():
-        say(f"Recorded {outcome.n_events} events in session {outcome.session[:13]}.")
+        from devtrace.views.words import count
+
+        say(f"Recorded {count(outcome.n_events, 'event')} in session {outcome.session[:13]}.")
         say(f"See them with: devtrace show {outcome.session[:13]}")

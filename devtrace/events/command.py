@@ -55,7 +55,7 @@ class RunCommand(Body):
     def headline(self) -> str:
         """The command as `$ text`, or what is known instead of it."""
         if self.folded:
-            return f"$ ... {self.folded} more commands of one parent process"
+            return f"$ ... {self.folded} more command{'s'[: self.folded != 1]} of one parent process"
         if self.command is None:
             return f"$ ({self.text_form}: {self.reason})" if self.reason else f"$ ({self.text_form})"
         return f"$ {self.command}"

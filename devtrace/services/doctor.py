@@ -28,6 +28,7 @@ from devtrace.query.sessions import list_sessions
 from devtrace.services.refresh import open_fresh
 from devtrace.sources.shell import hooks, nested
 from devtrace.store import registry
+from devtrace.views.words import count
 from devtrace.workspace import Workspace
 
 _T = TypeVar("_T")
@@ -152,14 +153,13 @@ def _database(db: sqlite3.Connection, found: Workspace) -> Iterator[Finding]:
     tables = ("events", "sessions")
     events, sessions = (db.execute(f"SELECT count(*) FROM {table}").fetchone()[0] for table in tables)
     yield Finding(
-        section, "content", f"{events} events in {sessions} sessions",
+        section, "content", f"{count(events, 'event')} in {count(sessions, 'session')}",
         f"{sizes['']} bytes, write-ahead log {sizes['-wal']} bytes",
     )  # fmt: skip
     waiting = len(list(found.spool.glob("*.spool"))) if found.spool.is_dir() else 0
     if waiting:
-        yield Finding(
-            section, "spool", f"{waiting} files wait", "their writers still run, or hold them open", NOTE
-        )
+        told = "1 file waits" if waiting == 1 else f"{waiting:,} files wait"
+        yield Finding(section, "spool", told, "the writer still runs, or holds it open", NOTE)
     listed = found.dir in registry.registered()
     how = "" if listed else "`devtrace init --register` lists it for `devtrace stats --global`"
     yield Finding(section, "registry", "listed" if listed else "not listed", how)

@@ -273,6 +273,20 @@ def test_doctor_explains_shells_store_and_settings(run, recorded):
         assert text in told.out
 
 
+def test_one_of_a_thing_is_said_in_the_singular(run, recorded):
+    recorded.session(took=1)
+    event = recorded.command("make")
+    (recorded.workspace.spool / "0.spool").mkdir()
+
+    doctor = run("doctor").out
+    export = run("export", event, "--format", "jsonl", "-o", "out.jsonl").out
+
+    assert "1 event in 1 session\n" in doctor
+    assert "1 file waits" in doctor
+    assert "Wrote 1 line to out.jsonl" in export
+    assert "1 command in 1 session," in run("stats").out
+
+
 def test_doctor_works_without_a_store(run, tmp_path):
     told = run("doctor", cwd=tmp_path)
 

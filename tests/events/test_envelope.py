@@ -133,6 +133,7 @@ def test_free_text_is_marked_so_that_the_policy_finds_it() -> None:
             "$ (private: leading space)",
         ),
         (RunCommand(command=None, text_form="unknown", cwd="/"), "$ (unknown)"),
+        (RunCommand(command=None, folded=1, cwd="/"), "$ ... 1 more command of one parent process"),
         (RunCommand(command=None, folded=9, cwd="/"), "$ ... 9 more commands of one parent process"),
     ],
 )
