@@ -65,6 +65,9 @@ ABILITIES: dict[str, list[_Missing]] = {
         (_bash_before(4, 0), "ends a loop that was interrupted with status 1"),
         (_is("zsh"), "ends a loop that was interrupted with 130 or with 0, as it happens"),
     ],
+    "continued_jobs": [
+        (_bash_before(4, 4), "bare too, it does not always find the job that has just stopped")
+    ],
     "private_text": [
         (_is("bash"), "hands a line to its hooks by the history only, where a private one is not")
     ],

@@ -216,6 +216,7 @@ def test_a_command_that_ctrl_z_stopped_has_the_status_148(shell: Shell) -> None:
     assert b"wait-for-me" in jobs.printed
 
 
+@pytest.mark.able("continued_jobs")
 @pytest.mark.shells("bash", "zsh")  # the fg of fish ends with 0 in any case
 def test_a_job_that_is_continued_is_a_command_of_its_own(shell: Shell) -> None:
     shell.program("stop-for-me", STOPS)
