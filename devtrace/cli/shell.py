@@ -8,6 +8,7 @@ Not here: every other command (app.py and its files), what happens then (service
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -66,7 +67,8 @@ def main(arguments: Sequence[str], *, json_errors: bool = False) -> int:
         argv=tuple(words),
     )
     outcome = shell.run(order, lambda begun: _announce(begun, kind, json_errors))
-    _conclude(outcome, kind, json_errors)
+    with contextlib.suppress(OSError):  # the terminal may be gone: nobody is there to be told
+        _conclude(outcome, kind, json_errors)
     return outcome.exit_status
 
 

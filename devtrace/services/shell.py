@@ -31,6 +31,7 @@ from devtrace.sources.shell.pipes import pump_pipes
 from devtrace.sources.shell.private import Private, is_held, private_directory
 from devtrace.sources.shell.pump import attend, exit_code, pump
 from devtrace.sources.shell.reader import FifoReader
+from devtrace.sources.shell.signals import ENDING, Signals
 from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
 from devtrace.sources.shell.terminal import OuterTerminal, size_of
 from devtrace.sources.shell.watchdog import Watchdog
@@ -102,10 +103,10 @@ def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
     if not existed:
         workspaces.create(place)
     settings = configuration.load(place)
-    with private_directory(workspaces.runtime_base()) as private:
+    with contextlib.ExitStack() as last, private_directory(workspaces.runtime_base()) as private:
         session = hooks.new_session(new_session_id(), place.dir, order.agent, private.path)
         return _Host(order, place, settings, session, private).run(
-            lambda trouble: announce(Begun(session.id, place, not existed, trouble))
+            lambda trouble: announce(Begun(session.id, place, not existed, trouble)), last
         )
 
 
@@ -127,6 +128,7 @@ class _Host:
         self._session = session
         self._environment = dict(os.environ)
         self._streams = _Streams(os.isatty(0), os.isatty(1))
+        self._size = size_of(1) if self._streams.stdout else None  # now: a terminal may hang up at any moment
         self._parent = _outer_session(self._environment)
         self._span = new_span_id()  # of the program, when it is no shell
         self._head = _checked_out()
@@ -138,8 +140,8 @@ class _Host:
         self._is_plain = self._streams.way == "pty" and self._parent is not None
         self._wants_output = wants and not self._is_plain
 
-    def run(self, announce: Callable[[DevTraceError | None], None]) -> Outcome:
-        """Start, pump, wait, record."""
+    def run(self, announce: Callable[[DevTraceError | None], None], last: contextlib.ExitStack) -> Outcome:
+        """Start, pump, wait, record; what `last` is given ends when all else is tidied up."""
         with contextlib.ExitStack() as stack:
             outer, watchdog = self._take_terminal(stack)
             reader = FifoReader(
@@ -152,6 +154,8 @@ class _Host:
             argv, environment, files = self._plan()
             announce(_look_at(self._place))
             child = self._spawn(argv, environment, outer)
+            # Whatever ends us meanwhile waits for the pump; what comes behind it must not cost the record.
+            last.enter_context(Signals(ENDING))
             # From here on the child runs; what is imported below costs it nothing.
             listener = self._listener(child, track, files)
             with listener:
@@ -335,7 +339,6 @@ class _Host:
         from devtrace.services.recording import Recording
 
         parent_session, parent_event = self._parent or (None, None)
-        size = size_of(1) if self._streams.stdout else None
         self._recording = Recording(
             self._place,
             self._environment,
@@ -353,8 +356,8 @@ class _Host:
                 **self._head,
             },
             {
-                "cols": size.cols if size else 80,
-                "rows": size.rows if size else 24,
+                "cols": self._size.cols if self._size else 80,
+                "rows": self._size.rows if self._size else 24,
                 "term": self._environment.get("TERM", ""),
                 "choices": [choice.as_dict() for choice in self._choices],
             },

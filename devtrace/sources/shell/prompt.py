@@ -2,8 +2,8 @@
 
 zsh, with PROMPT_SP as it is by default, prints an inverse `%`, fills the line with blanks and returns, all
 before precmd runs (zshoptions(1)). The hook puts the end's mark in front of that, into PROMPT_EOL_MARK; where
-that is exported or read-only, this is what is left to do. fish sets the terminal's title and modes after fish_preexec has run
-(src/reader.cpp, reader_run_command). bash prints nothing there.
+that is exported or read-only, this is what is left to do. fish sets the terminal's title and modes after
+fish_preexec has run (src/reader.cpp, reader_run_command). bash prints nothing there.
 
 Lives here: `without_shells_own`. Not here: cutting at marks (output.py).
 """

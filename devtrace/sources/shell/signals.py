@@ -10,7 +10,7 @@ import os
 import signal
 from collections.abc import Callable
 from types import FrameType, TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 
@@ -18,11 +18,13 @@ ENDING = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT)
 class Signals:
     """Signals as bytes in a pipe. What was ignored when we came stays ignored; all is put back at the end.
 
+    Inside another one it takes over what that one was told and nobody has read.
     `on_continue` is called at SIGCONT before anything else happens, even before a system call is repeated
     that the stop interrupted: only so does nothing go to a terminal that the outer shell has set up anew.
     """
 
     __slots__ = ("_before", "_numbers", "_on_continue", "_wakeup_before", "_write_fd", "fd")
+    _open: ClassVar[list[Signals]] = []
 
     def __init__(self, numbers: tuple[signal.Signals, ...], on_continue: Callable[[], None] | None = None):
         self._numbers = numbers
@@ -37,9 +39,13 @@ class Signals:
         for number in (*self._numbers, signal.SIGCHLD, signal.SIGWINCH, signal.SIGCONT):
             if number not in self._numbers or signal.getsignal(number) is not signal.SIG_IGN:
                 self.take(number)
+        if self._open:
+            os.write(self._write_fd, self._open[-1].read())
+        self._open.append(self)
         return self
 
     def __exit__(self, kind: object, error: object, trace: TracebackType | None) -> None:
+        self._open.remove(self)
         for number, handler in self._before.items():
             signal.signal(number, handler if handler is not None else signal.SIG_DFL)
         signal.set_wakeup_fd(self._wakeup_before)
