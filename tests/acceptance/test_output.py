@@ -212,7 +212,7 @@ def test_a_job_that_prints_while_another_command_runs_prints_into_that_one(shell
     shell.types("late &").types("in-front", until="in front")
 
     gate.opens()
-    shell.waits_for("came late").end()
+    shell.waits_for("came late")
     shell.waits_for(shell.ready)
     shell.types("true")
 
