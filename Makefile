@@ -35,7 +35,7 @@ help:
 	echo 'make clean     remove .venv and every cache; .devtrace/ stays'
 
 shell: venv
-	$(AS_TYPED) exec $(BIN)/devtrace shell $(ARGS)
+	$(AS_TYPED) PATH="$$PATH:$(CURDIR)/$(BIN)" exec $(BIN)/devtrace shell $(ARGS)
 
 demo: venv
 	$(AS_TYPED) \

@@ -121,6 +121,16 @@ class TestAFreshClone:
 
         assert make(clone, "shell", environ=real_environ, typed=typed).stdout == "[]\n"
 
+    def test_devtrace_is_a_command_in_there_and_python_is_the_users_own(
+        self, clone: Path, first_run: object, real_environ: Mapping[str, str]
+    ) -> None:
+        typed = "command -v devtrace python3\n"
+
+        devtrace, python = make(clone, "shell", environ=real_environ, typed=typed).stdout.splitlines()
+
+        assert devtrace == (shutil.which("devtrace") or str(clone / ".venv" / "bin" / "devtrace"))
+        assert python == shutil.which("python3")
+
     def test_the_example_session_is_recorded_command_by_command(
         self, clone: Path, first_run: object, real_environ: Mapping[str, str]
     ) -> None:
