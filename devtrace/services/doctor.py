@@ -8,6 +8,7 @@ Lives here: looking. Not here: showing (views/doctor.py), the choices themselves
 
 from __future__ import annotations
 
+import os
 import platform
 import re
 import shutil
@@ -27,7 +28,8 @@ from devtrace.query.filters import Filters
 from devtrace.query.sessions import list_sessions
 from devtrace.services.refresh import open_fresh
 from devtrace.sources.shell import hooks, nested
-from devtrace.store import registry
+from devtrace.store import drain, registry
+from devtrace.store.spool import SUFFIX
 from devtrace.views.words import count
 from devtrace.workspace import Workspace
 
@@ -156,13 +158,30 @@ def _database(db: sqlite3.Connection, found: Workspace) -> Iterator[Finding]:
         section, "content", f"{count(events, 'event')} in {count(sessions, 'session')}",
         f"{sizes['']} bytes, write-ahead log {sizes['-wal']} bytes",
     )  # fmt: skip
-    waiting = len(list(found.spool.glob("*.spool"))) if found.spool.is_dir() else 0
-    if waiting:
-        told = "1 file waits" if waiting == 1 else f"{waiting:,} files wait"
-        yield Finding(section, "spool", told, "the writer still runs, or holds it open", NOTE)
+    yield from _spool(found)
     listed = found.dir in registry.registered()
     how = "" if listed else "`devtrace init --register` lists it for `devtrace stats --global`"
     yield Finding(section, "registry", "listed" if listed else "not listed", how)
+
+
+def _spool(found: Workspace) -> Iterator[Finding]:
+    section = "store"
+    files = drain.waiting(found)
+    number = sum(not obstacle for _, obstacle in files)
+    if number:
+        told = "1 file waits" if number == 1 else f"{number:,} files wait"
+        yield Finding(section, "spool", told, "the writer still runs, or holds it open", NOTE)
+    for path, obstacle in files:
+        if obstacle:
+            why = f"{obstacle}; each drain tries it again, and passes it over"
+            yield Finding(section, "spool", f"{path.name} cannot be read", why, PROBLEM)
+    unfit = found.spool / drain.UNFIT_FOLDER
+    kept = len(list(unfit.glob(f"*{SUFFIX}")))
+    if kept:
+        why = "ERR_FRAME: whole frames that have not the shape of an event; remove them when you have looked"
+        yield Finding(section, "unfit frames", f"{count(kept, 'file')} in {unfit}", why, NOTE)
+    if found.spool.is_dir() and not os.access(found.spool, os.R_OK | os.W_OK | os.X_OK):
+        yield Finding(section, "spool", "cannot be looked into", f"chmod 700 {found.spool} helps", PROBLEM)
 
 
 def _sessions(db: sqlite3.Connection) -> Iterator[Finding]:

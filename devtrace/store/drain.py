@@ -6,6 +6,7 @@ Lives here: `drain`. Not here: the files' format (spool.py), the rows (append.py
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import sqlite3
@@ -56,7 +57,8 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
 
     Events and the file's offset are committed together; a file is removed once its writer is gone and all
     of it is stored. Damage becomes a `gap` of the session it stood in; a whole frame that does not fit is
-    kept in `unfit` besides. Raises sqlite3.Error, OSError.
+    kept in `unfit` besides. A file that cannot be read costs no other, and is tried again by the next drain.
+    Raises sqlite3.Error, OSError.
     """
     files = _spooled(workspace)
     if not files:
@@ -65,7 +67,7 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
     try:
         if not try_lock(lock):
             return Drained(0, 0, 0)
-        results = [_drain_file(db, path) for path in files]
+        results = [_drained(db, path) for path in files]
         _forget_removed(db, workspace)
     finally:
         os.close(lock)
@@ -78,12 +80,34 @@ def offset_of(db: sqlite3.Connection, path: Path) -> int:
     return int(row[0]) if row else 0
 
 
+def waiting(workspace: Workspace) -> list[tuple[Path, str]]:
+    """The files that are in the spool now, each with what keeps a drain from reading it, or ""."""
+    return [(path, obstacle(path)) for path in _spooled(workspace)]
+
+
+def obstacle(path: Path) -> str:
+    """What keeps a drain from reading a file of the spool, or "" where nothing does."""
+    try:
+        os.close(_open(path))
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
 def _spooled(workspace: Workspace) -> list[Path]:
-    """The files of the spool, the oldest first."""
+    """The files of the spool, the oldest first; none where it cannot be looked into."""
     try:
         return sorted(path for path in workspace.spool.iterdir() if path.name.endswith(SUFFIX))
-    except (FileNotFoundError, NotADirectoryError):
+    except OSError:
         return []
+
+
+def _open(path: Path) -> int:
+    fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    if stat.S_ISREG(os.fstat(fd).st_mode):
+        return fd
+    os.close(fd)
+    raise OSError(errno.EINVAL, "it is no regular file")
 
 
 def _forget_removed(db: sqlite3.Connection, workspace: Workspace) -> None:
@@ -93,14 +117,16 @@ def _forget_removed(db: sqlite3.Connection, workspace: Workspace) -> None:
         db.execute("DELETE FROM spool_offsets WHERE file = ?", (name,))
 
 
-def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
+def _drained(db: sqlite3.Connection, path: Path) -> Drained:
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        return _drain_file(db, path)
+    except OSError:  # the file's own, since SQLite has errors of its own: `waiting` tells what it is
         return Drained(0, 0, 0)
+
+
+def _drain_file(db: sqlite3.Connection, path: Path) -> Drained:
+    fd = _open(path)
     try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return Drained(0, 0, 0)
         is_finished = try_lock(fd)  # before reading: what its writer wrote is all there then
         offset = offset_of(db, path)
         events = damaged = 0

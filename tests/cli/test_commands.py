@@ -10,8 +10,10 @@ import pytest
 
 from devtrace.config import KEYS
 from devtrace.store.connection import open_reader
+from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
 from tests.recorded import Recorded
+from tests.store.frames import frame
 
 
 def test_init_makes_the_store_in_the_repositorys_root_and_says_the_next_step(run, repo):
@@ -276,15 +278,32 @@ def test_doctor_explains_shells_store_and_settings(run, recorded):
 def test_one_of_a_thing_is_said_in_the_singular(run, recorded):
     recorded.session(took=1)
     event = recorded.command("make")
-    (recorded.workspace.spool / "0.spool").mkdir()
+    (recorded.workspace.spool / "unfit").mkdir()
+    (recorded.workspace.spool / "unfit" / "0.spool").touch()
 
     doctor = run("doctor").out
     export = run("export", event, "--format", "jsonl", "-o", "out.jsonl").out
 
     assert "1 event in 1 session\n" in doctor
-    assert "1 file waits" in doctor
+    assert "1 file in " in doctor
     assert "Wrote 1 line to out.jsonl" in export
     assert "1 command in 1 session," in run("stats").out
+
+
+def test_a_file_of_the_spool_that_cannot_be_read_is_named_and_costs_no_other(run, recorded):
+    session = recorded.session()
+    (recorded.workspace.spool / "0.spool").mkdir()
+    writer = SpoolWriter(recorded.workspace.spool)
+    writer.write(frame("make", session))
+
+    told = run("doctor")
+
+    assert "0.spool cannot be read" in told.out
+    assert "Is a directory; each drain tries it again, and passes it over" in told.out
+    assert "1 file waits" in told.out
+    assert told.status == 1
+    assert "make" in run("show").out
+    writer.close()
 
 
 def test_doctor_works_without_a_store(run, tmp_path):

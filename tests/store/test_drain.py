@@ -151,6 +151,36 @@ def test_other_things_in_the_spool_are_let_be(db: DB, workspace: Workspace) -> N
     assert len(spooled(workspace)) == 4
 
 
+@pytest.mark.parametrize("call", ["pread", "unlink", "fstat"])
+def test_a_file_that_the_disk_does_not_give_back_costs_no_other_and_is_tried_again(
+    db: DB, workspace: Workspace, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    frames = [frame(), frame()]
+    for one in frames:
+        with closing(SpoolWriter(workspace.spool)) as writer:
+            writer.write(one)
+    first = min(workspace.spool.iterdir())
+    bad, real = first.stat().st_ino, {name: getattr(os, name) for name in ("pread", "unlink", "fstat")}
+
+    def refuse(target: Any, *words: Any, **more: Any) -> Any:
+        found = real["fstat"](target) if isinstance(target, int) else os.stat(target)
+        if found.st_ino == bad:
+            raise OSError(5, "Input/output error")
+        return real[call](target, *words, **more)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, call, refuse)
+        drain(db, workspace)
+        assert frames[1]["id"] in events(db)
+        assert spooled(workspace) == [first.name]
+
+    drain(db, workspace)
+
+    assert sorted(events(db)) == sorted(one["id"] for one in frames)
+    assert spooled(workspace) == []
+    assert is_whole(db)
+
+
 @pytest.mark.parametrize("size", [1, 100, 1000, 5000])
 def test_a_frame_bigger_than_a_batch_is_taken_in_too(
     db: DB, workspace: Workspace, writer: SpoolWriter, monkeypatch: pytest.MonkeyPatch, size: int
