@@ -18,7 +18,8 @@ from devtrace.ids import new_span_id
 from devtrace.policy.chain import Policy
 from devtrace.store.append import UNFIT, append, row_of
 from devtrace.store.connection import translated
-from devtrace.store.drain import SESSION_FRAME, drain, offset_of
+from devtrace.store.drain import SESSION_FRAME, drain, obstacle, offset_of
+from devtrace.store.retry import Retry
 from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
 
@@ -30,11 +31,18 @@ _Loss = tuple[int, int]  # (how many events, since when)
 class Pipeline:
     """Takes typed events, writes redacted frames. For one thread; never raises for the store."""
 
-    def __init__(self, db: sqlite3.Connection | None, workspace: Workspace, policy: Policy):
+    def __init__(
+        self,
+        db: sqlite3.Connection | None,
+        workspace: Workspace,
+        policy: Policy,
+        retry: Retry | None = None,
+    ):
         """`db` None: the store could not be opened, and everything goes to the spool until `use`."""
         self._db = db
         self._workspace = workspace
         self._policy = policy
+        self._retry = retry or Retry()
         self._spool = SpoolWriter(workspace.spool)
         self._is_behind = False  # something of ours waits in the spool
         self._pending: list[Frame] = []
@@ -73,6 +81,7 @@ class Pipeline:
 
     def close(self) -> None:
         """Flush and let go of the spool; the connection stays its owner's."""
+        self._retry.begin_anew()
         self.flush()
         self.settle()
         self._spool.close()
@@ -93,7 +102,7 @@ class Pipeline:
         return False
 
     def _stored(self, frames: list[Frame]) -> bool:
-        if self._db is None:
+        if self._db is None or (self._is_behind and not self._retry.is_due()):
             return False
         try:
             with translated(self._workspace):
@@ -104,17 +113,19 @@ class Pipeline:
             fit = [frame for frame in frames if self._fits(frame)]
             return len(fit) < len(frames) and self._stored(fit)
         except DevTraceError as error:
+            self._retry.failed()
             self._note(error)
             return False
+        self._retry.begin_anew()
         return True
 
     def _catch_up(self, db: sqlite3.Connection) -> bool:
         """Take in what we spooled: the chain of a session keeps the order of what happened."""
         drain(db, self._workspace)
         path = self._spool.path
-        if path is not None and path.exists() and offset_of(db, path) < self._spool.size:
+        if path is not None and not obstacle(path) and offset_of(db, path) < self._spool.size:
             return False  # another process drains just now
-        self._spool.close()
+        self._spool.close()  # gone, or not to be read: then it waits for a later drain, and nothing for it
         self._is_behind = False
         return True
 

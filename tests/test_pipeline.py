@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import json
 import resource
 import sqlite3
@@ -23,6 +24,7 @@ from devtrace.policy.chain import WITHHELD, Policy
 from devtrace.store import chain, sessions
 from devtrace.store.connection import open_store, transaction
 from devtrace.store.drain import drain
+from devtrace.store.retry import LONGEST_S, Retry
 from devtrace.workspace import Workspace
 from tests.processes import CAN_OBEY, environment, obey_permissions
 
@@ -46,7 +48,10 @@ def db(workspace: Workspace) -> Iterator[DB]:
 
 @pytest.fixture
 def pipeline(db: DB, workspace: Workspace) -> Iterator[Pipeline]:
-    made = Pipeline(db, workspace, Policy.for_session({"API_TOKEN": SECRET}, b"salt" * 8))
+    clock = itertools.count(step=60)  # a minute passes between any two tries
+    made = Pipeline(
+        db, workspace, Policy.for_session({"API_TOKEN": SECRET}, b"salt" * 8), Retry(lambda: next(clock))
+    )
     yield made
     made.close()
 
@@ -505,3 +510,70 @@ def _holding(workspace: Workspace, secret: bytes) -> list[Path]:
             if secret in (zlib.decompress(payload) if codec == "zlib" else payload):
                 holding.append(workspace.database)
     return holding
+
+
+def test_a_spool_file_that_cannot_be_read_any_more_does_not_keep_a_healthy_store_waiting(
+    db: DB, workspace: Workspace, pipeline: Pipeline
+) -> None:
+    forbid(db)
+    pipeline.emit(note("first"))
+    assert not pipeline.flush()
+    (path,) = workspace.spool.iterdir()
+    path.rename(workspace.root / "aside")
+    path.mkdir()
+    allow(db)
+
+    pipeline.emit(note("second"))
+    assert pipeline.flush()
+    assert titles(db) == ["second"]
+
+    path.rmdir()
+    (workspace.root / "aside").rename(path)
+    drain(db, workspace)
+    assert titles(db) == ["second", "first"]
+
+
+@pytest.mark.parametrize("times", [1, 5, 30])
+def test_a_store_that_fails_is_tried_again_ever_more_rarely_but_not_too_rarely(
+    db: DB, workspace: Workspace, times: int
+) -> None:
+    now = 0.0
+    retry = Retry(lambda: now)
+    pipeline = Pipeline(db, workspace, Policy.for_session({}, b"salt" * 8), retry)
+    make_full(db)
+    tries = [0.0]
+    for number in range(400):  # two a second
+        pipeline.emit(note(str(number) + "x" * (0 if number else 9_000)))
+        pipeline.failures.clear()
+        assert not pipeline.flush()
+        tries += [now] if pipeline.failures else []
+        now += 0.5
+        if len(tries) > times:
+            break
+
+    pauses = [later - earlier for earlier, later in itertools.pairwise(tries)]
+    assert max(pauses) <= LONGEST_S + 0.5
+    assert len(tries) < 60, "in 200 seconds of a full disk"
+    make_room(db)
+    now += LONGEST_S
+    pipeline.emit(note("last"))
+    assert pipeline.flush()
+    assert titles(db)[-1] == "last"
+    assert gaps(db) == []
+    pipeline.close()
+
+
+def test_at_the_end_the_store_is_tried_whatever_the_pause(db: DB, workspace: Workspace) -> None:
+    pipeline = Pipeline(db, workspace, Policy.for_session({}, b"salt" * 8), Retry(lambda: 0.0))
+    forbid(db)
+    for number in range(5):
+        pipeline.emit(note(str(number)))
+        assert not pipeline.flush()
+    allow(db)
+    pipeline.emit(note("5"))
+    assert not pipeline.flush(), "it is not due"
+    pipeline.emit(note("6"))
+
+    pipeline.close()
+
+    assert titles(db) == ["0", "1", "2", "3", "4", "5", "6"]

@@ -31,6 +31,7 @@ from devtrace.policy.chain import Policy
 from devtrace.store import sessions
 from devtrace.store.connection import must_be_known, open_store, translated
 from devtrace.store.drain import drain
+from devtrace.store.retry import Retry
 from devtrace.workspace import Workspace, repository_root
 
 _GIT_TIMEOUT_S = 5
@@ -61,6 +62,7 @@ class Recording:
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # the database that is open, by device and inode
         self._retry_at = 0.0
+        self._retry = Retry()  # of writing to the store that is open
         self._hold: sessions.Hold | None = None
         self._n_events: int | None = None
         with contextlib.suppress(DevTraceError):  # told when the store is opened
@@ -79,7 +81,7 @@ class Recording:
             self._row["branch"] = _git(self._root, "symbolic-ref", "--short", "-q", "HEAD")
             self._row["head_start"] = _git(self._root, "rev-parse", "-q", "--verify", "HEAD")
         self._row = self._policy.redact_values(self._row)
-        self._pipeline = Pipeline(None, place, self._policy)
+        self._pipeline = Pipeline(None, place, self._policy, self._retry)
         self._open()
         if self._db is None:
             self._pipeline.session({**self._row, "status": "active"})
@@ -107,9 +109,13 @@ class Recording:
     def idle(self) -> None:
         """Take in what other processes, and we in worse times, left in the spool."""
         self._look_after_store()
-        if self._db is not None and self._try(self._drain):
+        if self._db is None or not self._retry.is_due():
+            return
+        if self._try(self._drain):
             self._pipeline.settle()
             self._be_patient(_PATIENCE_MS)
+        else:
+            self._retry.failed()
 
     def close(self, ended_us: int, exit_code: int | None, warnings: list[str]) -> None:
         """End the session and seal it."""
@@ -205,7 +211,8 @@ class Recording:
 
     def _drain(self) -> None:
         assert self._db is not None
-        drain(self._db, self._place)
+        if any(drain(self._db, self._place)):
+            self._retry.begin_anew()
 
     def _emit_replaced(self) -> None:
         now_us = time.time_ns() // 1_000
