@@ -22,6 +22,7 @@ _SPAN = re.compile(r"[0-9a-f]{16}")
 SPAN_FIRST = 1_000_000_000_000_000
 SPAN_COUNT = 9_000_000_000_000_000
 SPAN_STEP = 5_562_305_898_749_053
+_BACKWARDS = pow(SPAN_STEP, -1, SPAN_COUNT)  # undoes one step
 
 
 def new_session_id() -> str:
@@ -49,6 +50,11 @@ def new_shell_span() -> int:
 def next_shell_span(span: int) -> int:
     """The next number of a shell's walk, as the hooks compute it; repeats after SPAN_COUNT steps only."""
     return (span - SPAN_FIRST + SPAN_STEP) % SPAN_COUNT + SPAN_FIRST
+
+
+def shell_steps(start: int, span: int) -> int:
+    """How many steps of a shell's walk lead from `start` to `span`, the shortest way round."""
+    return (span - start) * _BACKWARDS % SPAN_COUNT
 
 
 def new_nonce() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -10,6 +11,7 @@ import pytest
 
 from devtrace.events import OUTPUT_BLOB, Event
 from devtrace.ids import is_span_id, next_shell_span
+from devtrace.sources.shell import pairing
 from devtrace.sources.shell.shells import Meeting
 from tests.sources.pairing_host import STRANGER, Host, body
 from tests.sources.records import WRONG, Speaker
@@ -85,6 +87,70 @@ def test_a_forged_command_cannot_take_the_place_of_one_to_come(forger: Speaker, 
     (true,) = [event for event in host.commands if event.id == shell.span]
     assert (body(true).command, true.trusted) == ("make", 2)
     assert len({event.id for event in host.commands}) == len(host.commands) == steps + 2
+
+
+def test_what_is_remembered_of_ids_does_not_grow_with_a_session(forger: Speaker) -> None:
+    host, shell = Host(STRANGER), Speaker("sh")
+    host.hears(shell.hello(), forger.hello(), shell.cmd("first"), shell.exit())
+    first = shell.span
+    tracemalloc.start()
+    try:
+        for _ in range(2_000):
+            host.hears(shell.cmd("true"), shell.exit())
+            host.events.clear()
+            host.running.clear()
+        before, _ = tracemalloc.get_traced_memory()
+        for _ in range(10_000):
+            host.hears(shell.cmd("true"), shell.exit())
+            host.events.clear()
+            host.running.clear()
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert after - before < 100_000, "bytes; 10,000 numbers in a set are 800,000"
+    for span in (first, shell.span):
+        host.events.clear()
+        host.hears(forger.cmd("evil", span=span), forger.exit(span=span))
+        assert host.only.id != span
+
+
+def test_those_without_the_nonce_fill_no_memory_and_take_no_id_of_a_believed_command(
+    forger: Speaker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pairing, "_IDS_KEPT", 50)
+    host, shell = Host(STRANGER), Speaker("sh")
+    taken = shell.cmd("true one")
+    for number in range(60):
+        span = shell.span if number == 0 else f"{number:016x}"
+        host.hears(forger.cmd("evil", span=span), forger.exit(span=span))
+    kept = [event.id == f"{number:016x}" for number, event in enumerate(host.commands)]
+    assert kept[1:50] == [True] * 49
+    assert not any(kept[50:])
+
+    host.hears(shell.hello(), taken, shell.exit())
+    true = host.commands[-1]
+    assert (body(true).command, true.trusted, true.id != shell.span) == ("true one", 2, True)
+    for span in (true.id, shell.span):
+        host.hears(forger.cmd("evil", span=span), forger.exit(span=span))
+
+    assert len({event.id for event in host.commands}) == len(host.commands) == 63
+
+
+def test_a_span_beside_the_walk_is_remembered_too(forger: Speaker) -> None:
+    """bash tells of what was run from its line editor with a random span (devtrace.bash)."""
+    host, shell = Host(STRANGER), Speaker("sh")
+    host.hears(shell.hello())
+    beside = [f"9{number:015d}" for number in range(100)]
+    for span in beside:
+        host.hears(shell.cmd("true"), shell.exit())
+        host.hears(shell.cmd("fc", span=span), shell.exit(span=span))
+    assert [event.id for event in host.commands][1::2] == beside
+
+    for span in beside:
+        host.hears(forger.cmd("evil", span=span), forger.exit(span=span))
+
+    assert len({event.id for event in host.commands}) == len(host.commands) == 300
 
 
 def test_a_true_command_is_kept_even_where_its_id_was_taken_before_it_was_known(forger: Speaker) -> None:

@@ -20,7 +20,7 @@ import signal
 from collections.abc import Callable
 
 from devtrace.events import OUTPUT_BLOB, TIMING_BLOB, Event, Gap, Output, RunCommand
-from devtrace.ids import SPAN_COUNT, SPAN_STEP, new_span_id
+from devtrace.ids import new_span_id
 from devtrace.sources.shell.fifo import FORMS, Bye, Cmd, Damaged, Exit, Hello, Record, Warn
 from devtrace.sources.shell.output import Captured
 from devtrace.sources.shell.prompt import without_shells_own
@@ -35,9 +35,9 @@ _OUTPUT_OVERHEAD = 1 << 10  # what each of them counts besides its data
 _SHELLS_KEPT = 4_096  # shells without the nonce that are remembered
 _STRANGERS_KEPT = 10_000  # commands of shells whose parent process is not known; the rest is counted
 _RESERVED = 1 << 20  # how many of a shell's next span ids nobody else may take
+_IDS_KEPT = 1 << 16  # ids that are remembered one by one; those who are not believed get no more of their own
 # What a shell says of a job that was stopped and not ended (signal(7): the signals that stop a process).
 _STOPPED = {128 + number for number in (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)}
-_BACKWARDS = pow(SPAN_STEP, -1, SPAN_COUNT)  # undoes one step of a shell's walk of span ids (ids.py)
 
 
 class Pairing:
@@ -49,7 +49,7 @@ class Pairing:
         self._meet = meet
         self._shells: dict[tuple[str, str | None], Shell] = {}  # by id and nonce
         self._believed: list[Shell] = []  # those of them that carry the nonce
-        self._ids: set[int] = set()  # of all events so far
+        self._ids: set[int] = set()  # of events so far, without those on a believed shell's walk
         self._waiting: dict[str, Command] = {}  # by event id: one fact of the end is here, another is not
         self._outputs: dict[str, Captured] = {}
         self._outputs_size = 0
@@ -177,19 +177,20 @@ class Pairing:
 
     def _id(self, shell: Shell, span: str) -> str:
         """The event's id: the span that the shell gave it, unless that is or will be another event's."""
-        number = int(span, 16)
-        if number in self._ids or (shell.trusted < 2 and self._is_reserved(span)):
+        is_believed = shell.trusted == 2
+        is_taken = int(span, 16) in self._ids or self._is_walked(span, 0 if is_believed else _RESERVED)
+        if not is_believed and len(self._ids) >= _IDS_KEPT:
+            return new_span_id()  # nobody's choice, and so nobody else's: it need not be remembered
+        if is_taken:
             span = new_span_id()
-            number = int(span, 16)
-        self._ids.add(number)
+        elif is_believed and shell.walks_to(span):
+            return span
+        self._ids.add(int(span, 16))
         return span
 
-    def _is_reserved(self, span: str) -> bool:
-        """Whether a shell at the traced prompt will soon come by this span on its walk (ids.py)."""
-        if not span.isdigit():
-            return False
-        walks = [shell.walk for shell in self._believed if shell.walk]
-        return any((int(span) - walk) * _BACKWARDS % SPAN_COUNT < _RESERVED for walk in walks)
+    def _is_walked(self, span: str, ahead: int) -> bool:
+        """Whether a shell that is believed came by this span on its walk, or will within so many steps."""
+        return any(shell.has_walked(span, ahead) for shell in self._believed)
 
     def _cmd(self, shell: Shell, cmd: Cmd, now_us: int) -> None:
         started_us = now_us if cmd.start_us is None else cmd.start_us
@@ -205,7 +206,6 @@ class Pairing:
             self._finish(shell.inflight[cmd.span])
         command = Command(shell, cmd, self._id(shell, cmd.span), started_us)
         shell.inflight[cmd.span] = command
-        shell.walk = int(cmd.span) if cmd.span.isdigit() else 0
         self._emit(self._event(command, "running"))
         if shell.gone is not None:
             command.gone = shell.gone

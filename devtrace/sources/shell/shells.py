@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from devtrace.ids import SPAN_COUNT, SPAN_FIRST, shell_steps
 from devtrace.sources.shell.fifo import PROGRAM, Cmd, Hello
+
+_MOST_WALKS = 64
+_LONGEST_STRIDE = 1 << 20  # steps between two commands that we hear of; the records of the others were lost
+
+
+def _is_on_a_walk(span: str) -> bool:
+    return span.isdecimal() and SPAN_FIRST <= int(span) < SPAN_FIRST + SPAN_COUNT
 
 
 class Settings(NamedTuple):
@@ -75,7 +83,7 @@ class Command:
 class Shell:
     """One shell of the session, by the id it gave itself and whether its nonce was right."""
 
-    __slots__ = ("family", "gone", "hello", "inflight", "is_watched", "seq", "trusted", "walk")
+    __slots__ = ("_walks", "family", "gone", "hello", "inflight", "is_watched", "seq", "trusted")
 
     def __init__(self, hello: Hello | None, meeting: Meeting, now_us: int):
         self.hello = hello
@@ -84,8 +92,30 @@ class Shell:
         self.family = meeting.family
         self.gone: tuple[int, int | None] | None = (now_us, None) if meeting.is_gone else None
         self.seq = 0
-        self.walk = 0  # the last span of a walk that others can foresee
+        # The spans so far, which others can foresee: [where a walk began, how many steps it has come]. One,
+        # and one more for each command that bash could only tell of with a span of its own.
+        self._walks: list[list[int]] = []
         self.inflight: dict[str, Command] = {}  # by span; all but the newest have ended and wait
+
+    def walks_to(self, span: str) -> bool:
+        """Go on to this span; False for one that lies on no walk, where too many have begun already."""
+        if not _is_on_a_walk(span):
+            return False
+        for walk in self._walks:
+            steps = shell_steps(walk[0], int(span))
+            if walk[1] <= steps <= walk[1] + _LONGEST_STRIDE:
+                walk[1] = steps
+                return True
+        if len(self._walks) >= _MOST_WALKS:
+            return False
+        self._walks.append([int(span), 0])
+        return True
+
+    def has_walked(self, span: str, ahead: int = 0) -> bool:
+        """Whether the walk came by this span so far, or will within so many steps more."""
+        if not _is_on_a_walk(span):
+            return False
+        return any(shell_steps(start, int(span)) <= steps + ahead for start, steps in self._walks)
 
     @property
     def is_program(self) -> bool:
