@@ -67,12 +67,12 @@ def _follow(wanted: Filters, *, json: bool) -> None:
     from devtrace.config import load
     from devtrace.query.follow import Follow
 
-    workspace = _wait_for_store()
+    workspace, is_new = _wait_for_store()
     if sys.stderr.isatty():
         say(f"Following {workspace.dir}; Ctrl-C ends it.")
     pause = load(workspace).number("follow.poll_ms") / 1000
     printer, tended = _Printer(json=json), 0.0
-    with closing(Follow(workspace, wanted)) as follow:
+    with closing(Follow(workspace, wanted, is_new=is_new)) as follow:
         while True:
             if time.monotonic() - tended > _TEND_EVERY:
                 _tend(workspace)
@@ -84,7 +84,8 @@ def _follow(wanted: Filters, *, json: bool) -> None:
             time.sleep(pause)
 
 
-def _wait_for_store() -> Workspace:
+def _wait_for_store() -> tuple[Workspace, bool]:
+    """The store, and whether there was none at first."""
     from devtrace.cli.border import say
     from devtrace.errors import EnvironmentError
     from devtrace.workspace import find
@@ -92,7 +93,7 @@ def _wait_for_store() -> Workspace:
     waiting = False
     while True:
         try:
-            return find()
+            return find(), waiting
         except EnvironmentError as error:
             if error.code != "ERR_STORE_MISSING":
                 raise
@@ -128,6 +129,7 @@ class _Printer:
 
     def show(self, db: Any, events: list[dict[str, Any]]) -> None:
         from devtrace.cli import reading
+        from devtrace.query.events import with_late_ends
         from devtrace.query.ids import short
         from devtrace.query.sessions import sessions_by_id
         from devtrace.views import console, jsonl
@@ -137,6 +139,7 @@ class _Printer:
         else:
             unknown = {event["session"] for event in events} - self._sessions.keys()
             self._sessions.update(sessions_by_id(db, unknown) if unknown else {})
+            events = with_late_ends(db, events)
             ids = short(db, [event["id"] for event in events])
             who = reading.reader(self._screen)
             console.paint(self._screen, self._view.lines(events, self._sessions, ids, who))

@@ -36,9 +36,11 @@ class Follow:
         workspace: Workspace,
         filters: Filters,
         *,
+        is_new: bool = False,
         connect: Callable[[Workspace], sqlite3.Connection] = open_reader,
         clock: Callable[[], float] = time.monotonic,
     ):
+        """`is_new`: there was no store until now, so that everything in it is news."""
         self._workspace = workspace
         self._filters = replace(filters, limit=None)
         self._history = filters.limit or 0
@@ -47,7 +49,7 @@ class Follow:
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._version = -1
-        self._cursor = -1  # -1: nothing was read yet
+        self._cursor = 0 if is_new else -1  # -1: nothing was read yet
         self._last: _Key | None = None  # the event at the cursor
         self._running: set[_Key] = set()
         self._seen: dict[_Key, None] = {}
