@@ -78,7 +78,7 @@ def _show_session(
     db: sqlite3.Connection, session: str, wanted: Filters, *, nested: bool | None, json: bool
 ) -> None:
     from devtrace.cli import reading
-    from devtrace.query.events import count_events, list_events
+    from devtrace.query.events import count_events, list_events, with_late_ends
     from devtrace.query.ids import short
     from devtrace.query.sessions import get_session, tally
     from devtrace.views import console, jsonl
@@ -93,6 +93,7 @@ def _show_session(
     who = reading.reader(screen, nested=nested)
     ids = short(db, [session, *(event["id"] for event in events)])
     hidden = 0 if wanted.limit is None else max(count_events(db, wanted) - len(events), 0)
+    events = with_late_ends(db, events)
     lines = header(row, tally(db, session), ids, who)
     if events:
         lines += [[], *timeline(row, events, ids, who, hidden=hidden)]
@@ -101,7 +102,7 @@ def _show_session(
 
 def _show_event(db: sqlite3.Connection, found: Found, *, json: bool) -> None:
     from devtrace.cli import reading
-    from devtrace.query.events import children, get_event
+    from devtrace.query.events import children, get_event, with_late_end
     from devtrace.query.ids import short
     from devtrace.query.output import has_output
     from devtrace.query.sessions import get_session
@@ -113,6 +114,7 @@ def _show_event(db: sqlite3.Connection, found: Found, *, json: bool) -> None:
     if json:
         reading.answer([jsonl.line("event", event)])
         return
+    event = with_late_end(db, event)
     inside = children(db, found.session, found.event)
     parents = [event["parent"]] if event["parent"] else []
     ids = short(db, [found.session, found.event, *parents, *(child["id"] for child in inside)])
@@ -130,7 +132,7 @@ def _show_output(
     import sys
 
     from devtrace.cli import reading
-    from devtrace.query.events import get_event, list_events
+    from devtrace.query.events import get_event, list_events, with_late_end
     from devtrace.query.output import has_output, output
     from devtrace.views import console, jsonl
     from devtrace.views.output import coloured, plain, record
@@ -138,7 +140,7 @@ def _show_output(
 
     events: Sequence[dict[str, Any]]
     if found.event is not None:
-        events = [get_event(db, found.session, found.event)]
+        events = [with_late_end(db, get_event(db, found.session, found.event))]
         output(db, events[0])  # says why, where there is none
     else:
         listed = list_events(db, replace(wanted, session=found.session))

@@ -57,6 +57,38 @@ def list_events(db: sqlite3.Connection, filters: Filters) -> list[Row]:
     return sorted(rows, key=lambda row: (row["started_us"], row["seq"] or 1 << 62))
 
 
+def with_late_ends(db: sqlite3.Connection, rows: list[Row]) -> list[Row]:
+    """The rows as people read them: an event that was cut short gives way to its late end, under its id.
+
+    The record keeps both, and `list_events` tells them as they are.
+    """
+    ends = {(row["session"], row["id"]) for row in rows}
+    first_of = {end: first for first, end in _late_ends(db, {row["session"] for row in rows}) if end in ends}
+    over = set(first_of.values())
+    return [
+        row | {"id": first_of.get((row["session"], row["id"]), (row["session"], row["id"]))[1]}
+        for row in rows
+        if (row["session"], row["id"]) not in over
+    ]
+
+
+def with_late_end(db: sqlite3.Connection, row: Row) -> Row:
+    """The same for one row, whose end need not be at hand."""
+    for first, end in _late_ends(db, {row["session"]}):
+        if first == (row["session"], row["id"]):
+            return get_event(db, *end) | {"id": row["id"]}
+    return row
+
+
+def _late_ends(db: sqlite3.Connection, sessions: set[str]) -> list[tuple[tuple[str, str], tuple[str, str]]]:
+    rows = db.execute(
+        "SELECT session, event, other_session, other_event FROM links"
+        " WHERE session IN (SELECT value FROM json_each(?)) AND relation = 'end'",
+        (json.dumps(sorted(sessions)),),
+    )
+    return [((row[0], row[1]), (row[2], row[3])) for row in rows]
+
+
 def list_running(db: sqlite3.Connection, filters: Filters) -> list[Row]:
     """The commands in flight that pass the filters, in the order in which they started."""
     where, values = event_condition(filters)

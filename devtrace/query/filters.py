@@ -96,6 +96,14 @@ def event_condition(filters: Filters) -> Condition:
     return _joined([*parts, *_actor(filters), *_path(filters)])
 
 
+# An event whose end arrived late has that end as an event of its own, and a link to it (store/append.py): the
+# first of the two says nothing that the second does not.
+ENDED_LATE = (
+    "status = 'interrupted' AND EXISTS (SELECT 1 FROM links WHERE links.session = events.session"
+    " AND links.event = events.id AND links.relation = 'end')"
+)
+
+
 def session_condition(filters: Filters) -> Condition:
     """The WHERE of the table `sessions`: time means that the session overlaps it."""
     parts: list[tuple[str, Sequence[object]]] = []

@@ -13,7 +13,7 @@ from typing import Any
 
 from devtrace.errors import UsageError
 from devtrace.query.events import is_unproven
-from devtrace.query.filters import Filters, session_condition
+from devtrace.query.filters import ENDED_LATE, Filters, session_condition
 
 Row = dict[str, Any]
 
@@ -63,7 +63,7 @@ def tally(db: sqlite3.Connection, session: str) -> dict[str, int]:
     total = dict.fromkeys(TALLY, 0)
     rows = db.execute(
         "SELECT kind, parent IS NOT NULL, status, source, trusted, count(*) FROM events"
-        " WHERE session = ? GROUP BY 1, 2, 3, 4, 5",
+        f" WHERE session = ? AND NOT ({ENDED_LATE}) GROUP BY 1, 2, 3, 4, 5",
         (session,),
     )
     for kind, is_nested, status, source, trusted, number in rows:

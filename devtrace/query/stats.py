@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from devtrace.query.filters import Filters, event_condition
+from devtrace.query.filters import ENDED_LATE, Filters, event_condition
 
 Stats = dict[str, Any]
 _Count = dict[str, int]
@@ -41,6 +41,7 @@ def stats(db: sqlite3.Connection, filters: Filters) -> Stats:
     failed, time_us}`; `agents` has the totals' fields and `agent`.
     """
     where, values = event_condition(replace(filters, kinds=("run_command",)))
+    where = f"{where} AND NOT ({ENDED_LATE})"
     rows = db.execute(
         "SELECT agent, count(*), count(ran.parent), sum(ran.status = 'failed'),"
         " sum(ran.status = 'stopped'), sum(ran.status = 'interrupted'),"

@@ -236,7 +236,7 @@ def _where(session: Row, reader: Reader) -> Line:
     start, end = session["head_start"], session["head_end"]
     if start:
         line.append((f" at {safe(start[:8])}", "dim"))
-    if start and end and end != start:
+    if end and end != start:  # without a start the branch had no commit yet
         line.append((f", then {safe(end[:8])}", "dim"))
     if session["shell"]:
         line += [(", ", "dim"), (safe(session["shell"]), "")]

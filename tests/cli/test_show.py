@@ -318,3 +318,30 @@ def test_hostile_text_in_the_store_cannot_act_on_the_terminal(repo, recorded):
         assert "\x1b[2J" not in seen
         assert "\u202e" not in seen
         assert "\x9b" not in seen
+
+
+def test_a_command_whose_end_came_late_is_one_line_with_its_end(run, recorded):
+    session = recorded.session(took=9)
+    lost = recorded.command("make", 1, None, status="interrupted", exit_code=None, exit_source="unknown")
+    recorded.nested("cc", lost, 2)
+    recorded.command("make", 1, 3, exit_code=2, printed=b"no rule\n", id=lost)
+
+    told, stats = run("show", "--nested").out, run("stats").out
+
+    assert told.count("make") == 1
+    assert [line.split()[1:4] for line in told.splitlines() if "make" in line] == [["3.0s", "✗", "2"]]
+    assert "    cc" in told
+    assert "commands    1, 1 failed; 1 nested" in told
+    assert "never seen" not in told
+    assert stats.startswith("2 commands in 1 session, 1 failed, 1 nested,")
+    assert run("log").out.count("make") == 1
+    assert "failed, exit 2" in run("show", lost).out
+    assert run("show", lost, "--output").out == "no rule\n"
+    records = run("show", session, "--json").records
+    assert [one["status"] for one in records[1:]] == ["interrupted", "failed", "ok"], "the record has both"
+
+
+def test_the_first_commit_of_a_branch_is_shown(run, recorded):
+    recorded.session(took=9, head_start=None, head_end="e933887a" + "0" * 32)
+
+    assert " on main, then e933887a, bash on laptop" in run("show").out
