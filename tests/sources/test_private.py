@@ -9,11 +9,13 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from devtrace.errors import EnvironmentError
+from devtrace.ids import new_span_id
 from devtrace.sources.shell import hooks
 from devtrace.sources.shell.private import is_held, private_directory
 
@@ -91,12 +93,52 @@ def test_its_scratch_file_in_memory_goes_with_it(tmp_path: Path) -> None:
     with private_directory(tmp_path) as made:
         scratch = hooks.scratch_directory(made.path)
         try:
-            scratch.mkdir(mode=0o700)
+            scratch.mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             pytest.skip(f"because {scratch.parent} cannot be used: {error}")
         (scratch / "line").write_text("typed")
 
     assert not scratch.exists()
+
+
+def test_a_scratch_directory_is_cleared_when_its_host_is_dead_and_only_then(tmp_path: Path) -> None:
+    """`rm -rf` of the temp folder takes what would lead to it."""
+    killed, living = OtherHost(tmp_path), OtherHost(tmp_path)
+    scratch = {host: hooks.scratch_directory(host.private) for host in (killed, living)}
+    if not scratch[living].is_dir():
+        living.end()
+        killed.end()
+        pytest.skip("because no session gets a scratch directory here: it lies in memory already, or nowhere")
+    killed.end(signal.SIGKILL)
+    shutil.rmtree(killed.private)
+    shutil.rmtree(living.private)
+    for folder in scratch.values():
+        os.utime(folder, (0, 0))
+
+    with private_directory(tmp_path):
+        assert not scratch[killed].exists()
+        assert scratch[living].is_dir()
+
+    living.end()
+    assert not scratch[living].exists()
+
+
+@pytest.mark.parametrize(("age_s", "is_kept"), [(3_600, True), (200_000, False)])
+def test_a_scratch_directory_without_a_lock_is_left_alone_for_a_day(
+    tmp_path: Path, age_s: int, is_kept: bool
+) -> None:
+    scratch = hooks.scratch_directory(Path(new_span_id()))
+    try:
+        scratch.mkdir(mode=0o700)
+    except OSError as error:
+        pytest.skip(f"because {scratch.parent} cannot be used: {error}")
+    then = time.time() - age_s
+    os.utime(scratch, (then, then))
+
+    with private_directory(tmp_path):
+        assert scratch.exists() == is_kept
+
+    shutil.rmtree(scratch, ignore_errors=True)
 
 
 @pytest.mark.parametrize(("age_s", "is_kept"), [(0, True), (3_600, False)])

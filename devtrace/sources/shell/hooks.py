@@ -27,6 +27,9 @@ from devtrace.ids import new_nonce, new_shell_span
 SHELLS = ("bash", "zsh", "fish")
 NESTED = ("first", "all", "off")
 
+_SCRATCH_PREFIX = "devtrace-"
+SCRATCH_NAMES = _SCRATCH_PREFIX + "[0-9a-f]" * 16  # of the directories in /dev/shm, as a pattern
+
 
 class Session(NamedTuple):
     """What a session's hooks must know."""
@@ -304,15 +307,23 @@ def _scratch(private: Path) -> tuple[str, Choice]:
     if folder is None:
         return "", choice
     try:
-        folder.mkdir(mode=0o700, exist_ok=folder == private)
+        folder.mkdir(mode=0o700, exist_ok=folder == private or _is_held_scratch(folder))
     except OSError as error:
         return "", Choice(choice.what, "none, one more fork", because=str(error))
     return str(folder / "line"), choice
 
 
+def _is_held_scratch(folder: Path) -> bool:
+    """Whether it was made for this session before (private.py): ours, and with the lock in it."""
+    try:
+        return folder.lstat().st_uid == os.getuid() and (folder / "host").is_file()
+    except OSError:
+        return False
+
+
 def scratch_directory(private: Path) -> Path:
     """The directory that may have been made in /dev/shm for a session; it goes with the session."""
-    return Path("/dev/shm") / f"devtrace-{private.name}"  # noqa: S108 - see _scratch
+    return Path("/dev/shm") / f"{_SCRATCH_PREFIX}{private.name}"  # noqa: S108 - see _scratch
 
 
 def _absolute(shell: str, environment: dict[str, str]) -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,16 +23,18 @@ from devtrace.sources.shell import hooks
 
 _MOST_CLEARED = 64  # by one start, which a user waits for
 _BEING_MADE_S = 60  # a directory without a lock is not older, if its host lives
+_DAY_S = 86_400  # nor is a scratch directory without one: it was made by who could not lock it
 
 
 class Private:
     """The directory, and the lock that is held on it; `close` removes both."""
 
-    __slots__ = ("_lock", "path")
+    __slots__ = ("_lock", "_scratch", "path")
 
     def __init__(self, path: Path, lock: int):
         self.path = path
         self._lock = lock
+        self._scratch = _hold_scratch(path)
 
     def restore(self) -> None:
         """Make it anew where somebody removed it, so that the host is seen to live. Raises OSError."""
@@ -46,6 +49,8 @@ class Private:
         """The host ends."""
         _remove(self.path)
         os.close(self._lock)
+        if self._scratch is not None:
+            os.close(self._scratch)
 
 
 @contextlib.contextmanager
@@ -55,6 +60,7 @@ def private_directory(base: Path) -> Iterator[Private]:
     Clears away what killed hosts have left there. Raises EnvironmentError ERR_RUNTIME_DIR.
     """
     _clear_stale(base)
+    _clear_stale_scratch(hooks.scratch_directory(base).parent)
     private = _make(base)
     try:
         yield private
@@ -98,13 +104,45 @@ def _clear_stale(base: Path) -> None:
             return
 
 
+def _hold_scratch(private: Path) -> int | None:
+    """Make the scratch directory that the session gets in memory, and hold it by a lock of its own.
+
+    Its private directory may be gone before it, with the temp folder, and may be out of sight in a sandbox.
+    """
+    place, _ = hooks.scratch_place(private)
+    if place is None or place == private:
+        return None
+    try:
+        place.mkdir(mode=0o700)
+        lock = os.open(place / "host", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except OSError:  # said where it is wanted: hooks.py
+        return None
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    return lock
+
+
+def _clear_stale_scratch(shared: Path) -> None:
+    """Remove scratch directories of hosts that are gone, whatever became of their private directories."""
+    cleared = 0
+    for scratch in shared.glob(hooks.SCRATCH_NAMES):
+        with contextlib.suppress(OSError):
+            if scratch.lstat().st_uid != os.getuid() or not stat.S_ISDIR(scratch.lstat().st_mode):
+                continue
+            with _orphaned(scratch, young_s=_DAY_S) as is_orphan:
+                if is_orphan:
+                    _remove_tree(scratch)
+                    cleared += 1
+        if cleared >= _MOST_CLEARED:
+            return
+
+
 @contextlib.contextmanager
-def _orphaned(private: Path) -> Iterator[bool]:
+def _orphaned(private: Path, young_s: float = _BEING_MADE_S) -> Iterator[bool]:
     """Whether no host holds the directory; while the block runs no host can begin to."""
     try:
         lock = os.open(private / "host", os.O_RDWR | os.O_CLOEXEC)
     except OSError:
-        yield _is_old(private)
+        yield _is_old(private, young_s)
         return
     try:
         try:
@@ -126,15 +164,19 @@ def _leads_to(path: Path, fd: int) -> bool:
     return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
-def _is_old(private: Path) -> bool:
+def _is_old(private: Path, young_s: float) -> bool:
     try:
-        return time.time() - private.stat().st_mtime > _BEING_MADE_S
+        return time.time() - private.stat().st_mtime > young_s
     except OSError:  # it is gone
         return True
 
 
 def _remove(private: Path) -> None:
+    _remove_tree(private)
+    _remove_tree(hooks.scratch_directory(private))
+
+
+def _remove_tree(folder: Path) -> None:
     import shutil  # brings three compression libraries along
 
-    shutil.rmtree(private, ignore_errors=True)
-    shutil.rmtree(hooks.scratch_directory(private), ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
