@@ -42,6 +42,7 @@ def log(
     from dataclasses import replace
 
     from devtrace.cli import reading
+    from devtrace.cli.border import say
     from devtrace.cli.options import check_kinds, make_filters
     from devtrace.query.events import list_events, when
 
@@ -56,7 +57,10 @@ def log(
         return
     with reading.opened() as db:
         check_kinds(db, wanted)
-        _Printer(json=json).show(db, sorted(list_events(db, wanted), key=when))
+        found = sorted(list_events(db, wanted), key=when)
+        if not found and not json:
+            say("No event fits. Record some with: devtrace shell --agent manual")
+        _Printer(json=json).show(db, found)
 
 
 def _follow(wanted: Filters, *, json: bool) -> None:

@@ -35,6 +35,9 @@ Limit = Annotated[int | None, typer.Option("--limit", "-n", metavar="N", help="O
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line.")]
 
 
+_MOST = 1 << 31  # of a list; SQLite counts to 64 bits, and no store holds as many
+
+
 def make_filters(
     *,
     kind: list[str] | None,
@@ -55,7 +58,7 @@ def make_filters(
         until_us=None if until is None else parse_time(until),
         failed=failed,
         path=path,
-        limit=limit,
+        limit=None if limit is None else min(limit, _MOST),
     )
 
 

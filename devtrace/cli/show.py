@@ -132,6 +132,7 @@ def _show_output(
     import sys
 
     from devtrace.cli import reading
+    from devtrace.cli.border import say
     from devtrace.query.events import get_event, list_events, with_late_end
     from devtrace.query.output import has_output, output
     from devtrace.views import console, jsonl
@@ -145,6 +146,8 @@ def _show_output(
     else:
         listed = list_events(db, replace(wanted, session=found.session))
         events = [event for event in listed if has_output(event)]
+        if not events and not json:
+            say("No command of the session that fits kept terminal output.")
     screen = console.make_console()
     keep = screen.color_system is not None and not screen.no_color if colour is None else colour
     for event in events:

@@ -174,7 +174,7 @@ def _ago(text: str, now: int) -> int | None:
             return None
         seconds += float(part[1]) * _UNITS[unit]
         rest = rest[part.end() :]
-    return now - round(seconds * SECOND)
+    return max(now - round(seconds * SECOND), 0)
 
 
 def _clock(text: str, now: int) -> int | None:

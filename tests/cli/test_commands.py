@@ -362,3 +362,27 @@ def test_a_store_that_somebody_is_writing_is_read_at_once(run, recorded):
     recorded.db.execute("ROLLBACK")
     assert told.status == 0
     assert "half" not in told.out
+
+
+@pytest.mark.parametrize(
+    "words", [["--limit", "9" * 20], ["--since", "99999999w"], ["--since", "999999999d", "--limit", "9" * 30]]
+)
+@pytest.mark.parametrize("command", ["sessions", "show", "log"])
+def test_a_number_beyond_all_bounds_means_everything(run, recorded, command, words):
+    recorded.session(took=1)
+    recorded.command("make")
+
+    told = run(command, *words)
+
+    assert (told.status, told.err) == (0, "")
+    assert ("make" if command != "sessions" else "bash") in told.out
+
+
+def test_a_list_of_nothing_is_said(run, recorded):
+    assert run("log").err == "No event fits. Record some with: devtrace shell --agent manual\n"
+    assert (run("log", "--json").err, run("log", "--json").out) == ("", "")
+
+    recorded.session(took=1)
+    recorded.command("true")
+
+    assert run("show", "--output").err == "No command of the session that fits kept terminal output.\n"
