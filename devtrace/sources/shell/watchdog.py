@@ -2,8 +2,8 @@
 
 It is forked before the terminal inside is opened and before any thread, and knows nothing but the host's
 terminal, the attributes it had, and the modes seen open since. When its pipe ends without a farewell, the
-host was killed: then it ends those modes, and restores the attributes while the host's process group is
-still in the foreground (else somebody else has set the terminal up for himself, and it is left alone).
+host was killed: then it restores the attributes while the host's process group is still in the foreground (else
+somebody else has set the terminal up for himself, and it is left alone), and ends those modes.
 
 Lives here: the process, its messages. Not here: the modes and their sequences (modes.py), what the host
 does for itself when it ends otherwise (terminal.py).
@@ -109,6 +109,7 @@ class _Charge:
 def _watch(pipe: int, charge: _Charge, mask: set[signal.Signals] | set[int]) -> NoReturn:
     try:
         _settle(pipe, charge.fd)
+        _rehearse(charge)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         modes = _listen(pipe)
         if modes is not None:
@@ -132,6 +133,13 @@ def _settle(pipe: int, tty_fd: int) -> None:
         os.closerange(0, low)
     os.closerange(low + 1, high)
     os.closerange(high + 1, os.sysconf("SC_OPEN_MAX"))
+
+
+def _rehearse(charge: _Charge) -> None:
+    """Touch once what will have to be quick: after a fork every page costs a fault when it is first written."""
+    _is_in_front(charge)
+    os.setpgid(0, 0)
+    termios.tcgetattr(charge.fd)
 
 
 def _nothing(number: int, frame: object) -> None:
@@ -163,10 +171,13 @@ def _tidy(charge: _Charge, modes: int) -> None:
         _write(charge.fd, closing(modes))
         termios.tcsetattr(charge.fd, termios.TCSANOW, charge.attributes)
         return
-    _write(_opened_anew(charge), closing(modes & ~BRACKETED_PASTE))
     if _is_in_front(charge):
+        _restore(
+            charge
+        )  # first: what waits for the host, such as make, ends now too, and its shell takes over
+    _write(_opened_anew(charge), closing(modes & ~BRACKETED_PASTE))
+    if _is_in_front(charge):  # else the shell has asked for bracketed paste itself by now
         _write(_opened_anew(charge), closing(modes & BRACKETED_PASTE))
-        _restore(charge)
 
 
 def _is_in_front(charge: _Charge) -> bool:
