@@ -2,8 +2,8 @@
 
 It is forked before the terminal inside is opened and before any thread, and knows nothing but the host's
 terminal, the attributes it had, and the modes seen open since. When its pipe ends without a farewell, the
-host was killed: then it restores the attributes while the host's process group is still in the foreground (else
-somebody else has set the terminal up for himself, and it is left alone), and ends those modes.
+host was killed: then it restores the attributes while the host's process group is still in the foreground
+(else somebody else has set the terminal up for himself, and it is left alone), and ends those modes.
 
 Lives here: the process, its messages. Not here: the modes and their sequences (modes.py), what the host
 does for itself when it ends otherwise (terminal.py).
@@ -136,7 +136,7 @@ def _settle(pipe: int, tty_fd: int) -> None:
 
 
 def _rehearse(charge: _Charge) -> None:
-    """Touch once what will have to be quick: after a fork every page costs a fault when it is first written."""
+    """Touch once what will have to be quick: after a fork the first write to a page costs a fault."""
     _is_in_front(charge)
     os.setpgid(0, 0)
     termios.tcgetattr(charge.fd)
