@@ -168,7 +168,30 @@ def test_a_shell_that_has_ended_is_believed_for_its_parent_s_sake(machine: Machi
 
 def test_a_shell_that_has_ended_in_a_sandbox_is_not_believed_for_a_stranger_s_sake(machine: Machine) -> None:
     """Its parent's number, 110, is that of a process of ours by accident."""
+    machine.add(500, 110, 40, pids=(500, 110))
+
     assert Watch(100, machine.processes).meet(hello(2, 110, 60)).trusted == 0
+
+
+def test_where_numbers_are_small_or_have_begun_anew_it_is_believed_too(machine: Machine) -> None:
+    machine.add(12, 110, 30)
+
+    watch = Watch(100, machine.processes)
+
+    assert watch.meet(hello(13, 12, 60)) == Meeting(1, is_watched=False, is_gone=True, family=(12, 30))
+    assert Watch(100, machine.processes).meet(hello(301, 110, 60)) == Meeting(
+        1, is_watched=False, is_gone=True, family=(110, 20)
+    )
+
+
+def test_a_sandbox_s_shell_is_looked_for_before_its_parent_s_number_is_believed(machine: Machine) -> None:
+    machine.add(12, 110, 30)
+    machine.add(500, 110, 40, pids=(500, 12))
+    machine.add(501, 500, 41, pids=(501, 13))
+
+    meeting = Watch(100, machine.processes).meet(hello(13, 12, 41))
+
+    assert (meeting.trusted, meeting.is_gone, meeting.family) == (1, False, (500, 40))
 
 
 def test_a_shell_that_is_older_than_its_parent_had_another_one(machine: Machine) -> None:

@@ -90,14 +90,17 @@ class Watch:
             return Meeting(0, is_watched=False, is_gone=False)
         process = processes.read(hello.pid)
         if process is None or process.starttime != hello.starttime:
-            if hello.pid > _SANDBOXED:
-                parent = processes.read(hello.ppid)
-                if self._may_be_parent(parent, hello.starttime):
-                    # It lived for a millisecond, as most do, and its parent is still there.
-                    return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
-                if time.monotonic() < self._look_around_at:
-                    return Meeting(0, is_watched=False, is_gone=False)
+            parent = processes.read(hello.ppid)
+            # It lived for a millisecond, as most do, and its parent is still there.
+            is_child = self._may_be_parent(parent, hello.starttime)
+            may_look = time.monotonic() >= self._look_around_at
+            if is_child and not (may_look and hello.pid <= _SANDBOXED):
+                return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
+            if hello.pid > _SANDBOXED and not may_look:
+                return Meeting(0, is_watched=False, is_gone=False)
             process = self._look_around(hello.pid, hello.starttime, hello.stack)
+            if process is None and is_child and not processes.is_below(hello.ppid, self._level):
+                return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
         if process is None:
             return Meeting(0, is_watched=False, is_gone=processes.can_tell())
         return Meeting(

@@ -51,6 +51,10 @@ class Processes:
                 return process
         return None
 
+    def is_below(self, pid: int, level: int) -> bool:
+        """Whether a process calls itself `pid` in a PID namespace below `level`."""
+        return any(pid in self.pids(process.pid)[level + 1 :] for process in self._all())
+
     def descends_from(self, process: Process | None, ancestor: int) -> bool:
         """Whether the chain of parents reaches `ancestor`."""
         for _ in range(_DEEPEST):
