@@ -225,9 +225,9 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # --- at the prompt ------------------------------------------------------------------------------------
 
   # First in PROMPT_COMMAND. $1 is LINENO, the number of lines read; $2 is $_, passed so that it stays what it was.
-  # Returns the status it met.
+  # Returns whether the status it met was 0. Where __devtrace_again is not empty, it puts PIPESTATUS back.
   __devtrace_precmd() {
-    local __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
+    __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
     ((__devtrace_v < 501)) || { local - && set +eux; }
     __devtrace_armed=0
     local LC_ALL=C IFS=, __devtrace_n='' __devtrace_r='' __devtrace_f='' time=${EPOCHREALTIME--}
@@ -244,6 +244,22 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     ((next = (__devtrace_span - 1000000000000000 + 5562305898749053) % 9000000000000000 + 1000000000000000))
     # One ahead: an export inside PS0's fork would be lost.
     [[ -z ${DEVTRACE_SESSION-} ]] || export TRACEPARENT="00-$DEVTRACE_SESSION-$next-01"
+    __devtrace_again=
+    if ((__devtrace_s < 2)); then
+      for next in "${!__devtrace_p[@]}"; do
+        __devtrace_again+="PIPESTATUS[$next]=${__devtrace_p[next]},"
+      done
+      __devtrace_again+=0
+    fi
+    return "$__devtrace_s"
+  }
+
+  # Whether PIPESTATUS can be put back, and the status that __devtrace_precmd met. $1: $_.
+  __devtrace_has_again() {
+    [[ -n $__devtrace_again ]]
+  }
+
+  __devtrace_status() {
     return "$__devtrace_s"
   }
 
@@ -328,12 +344,23 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_without_us() {
     local ours end
     __devtrace_r=$1
-    for ours in "$__devtrace_head" "$__devtrace_tail" __devtrace_rescue; do
+    for ours in "$__devtrace_head" "$__devtrace_short" "$__devtrace_tail" __devtrace_rescue; do
       for end in '; ' ';' $'\n' ''; do
         __devtrace_r=${__devtrace_r//"$ours$end"/}
       done
     done
     __devtrace_r=${__devtrace_r%"${__devtrace_r##*[! ]}"}
+  }
+
+  # bash-preexec edits PROMPT_COMMAND with patterns whose time grows with the third power of its length.
+  __devtrace_shorten() {
+    [[ -n ${bash_preexec_imported-}${__bp_imported-} && $__devtrace_head != "$__devtrace_short" ]] || return 0
+    local part
+    for part in "${!PROMPT_COMMAND[@]}"; do
+      __devtrace_without_us "${PROMPT_COMMAND[part]}"
+      PROMPT_COMMAND[part]=$__devtrace_r
+    done
+    __devtrace_head=$__devtrace_short
   }
 
   # Put our parts back where something took them away; what a user may not change we cannot either.
@@ -346,8 +373,10 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
     if ((__devtrace_v >= 404)) && [[ ${PROMPT_COMMAND@a} == *r* ]]; then
       __devtrace_warn prompt_command_readonly # ends come from the next start, or from the shell's own end
     elif ((__devtrace_v >= 501)); then
+      __devtrace_shorten
       __devtrace_attach_array
     else
+      __devtrace_shorten
       __devtrace_attach_string
     fi
   }
@@ -366,6 +395,9 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
         parts+=("$__devtrace_r")
       fi
     done
+    if [[ $__devtrace_head == "$__devtrace_short" ]]; then # bash gives $? and PIPESTATUS to each part as they were
+      parts=('' "${parts[@]}")
+    fi
     PROMPT_COMMAND=("$__devtrace_head${parts[0]:+; ${parts[0]}}" "${parts[@]:1}" "$__devtrace_tail" ${last:+"$last"})
   }
 
@@ -441,9 +473,16 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
 
   # shellcheck disable=SC2016  # expanded by the prompt, not here
   {
-    # `f && : "$_"`: `set -e` cannot end the shell in f, and both f's status and $_ come out as they were.
+    # `set -e` cannot end the shell in `if f` or `f && :`. What comes last gives $?, PIPESTATUS and $_ back: a `for`
+    # without a step leaves PIPESTATUS alone and may write to it, but ends with 0, or with `!` before it 1; for any
+    # other status there is a function, and PIPESTATUS is that one.
     # stdout is shut too: a DEBUG trap of the user's fires for our lines, and what it prints is not wanted here.
-    __devtrace_head='{ __devtrace_precmd "$LINENO" "$_" && : "$_"; } >/dev/null 2>&1'
+    __devtrace_short='{ __devtrace_precmd "$LINENO" "$_" && : "$_"; } >/dev/null 2>&1'
+    __devtrace_head='{ if __devtrace_precmd "$LINENO" "$_"; then '
+    __devtrace_head+='for __devtrace_r in ${__devtrace_z:$((__devtrace_again)):0}; do :; done; '
+    __devtrace_head+='elif __devtrace_has_again "$_"; then '
+    __devtrace_head+='! for __devtrace_r in ${__devtrace_z:$((__devtrace_again)):0}; do :; done; '
+    __devtrace_head+='else __devtrace_status "$_" && : "$_"; fi; } >/dev/null 2>&1'
     # The call that is never made is there for bash-preexec, to which a command that is no part of
     # PROMPT_COMMAND, cut at `;`, is one that was typed: so it knows the one in our head.
     __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$LINENO" "$_"; }; } >/dev/null 2>&1'
@@ -467,8 +506,8 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_arms+='else __devtrace_r=$(\builtin trap -p DEBUG); fi; __devtrace_arm && \builtin trap -- '\''@'\'' DEBUG; '
       __devtrace_arms+='__devtrace_armed=1'
       __devtrace_r='{ __devtrace_hit "$?" "$_" && \builtin eval "$__devtrace_undo"; '
-      __devtrace_r+='__devtrace_as "$__devtrace_was" "$__devtrace_arg"; \builtin eval "$__devtrace_body" 2>&3; '
-      __devtrace_r+='__devtrace_as "$?" "$__devtrace_arg"; } 3>&2 2>/dev/null'
+      __devtrace_r+='__devtrace_as "$__devtrace_was" "$__devtrace_arg" && : "$__devtrace_arg"; \builtin eval "$__devtrace_body" 2>&3; '
+      __devtrace_r+='__devtrace_as "$?" "$__devtrace_arg" && : "$__devtrace_arg"; } 3>&2 2>/dev/null'
       __devtrace_arms=${__devtrace_arms/@/$__devtrace_r}
       __devtrace_tail='{ __devtrace_number || { :; __devtrace_precmd "$LINENO" "$_"; }; \builtin eval "$__devtrace_arms"; } 2>/dev/null'
     fi

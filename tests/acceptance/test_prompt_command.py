@@ -404,3 +404,56 @@ def test_bind_x_is_no_command(shell: Shell) -> None:
     shell.types("true")
 
     assert shell.session.told() == [("true", 0)]
+
+
+def test_it_finds_the_statuses_of_a_pipeline_and_the_last_argument(shell: Shell) -> None:
+    lines = [
+        "false | true",
+        "true a",
+        "sh -c 'exit 3' | true b | false",
+        "! false | true",
+        "false",
+    ]
+    shell.startup("PROMPT_COMMAND='echo \"$? ${PIPESTATUS[*]} $_\" >>~/seen-$WHERE'")
+    shell.env["WHERE"] = "bare"
+    bare = shell.bare()
+    shell.env["WHERE"] = "traced"
+    for line in lines:
+        bare.types(line)
+        shell.types(line)
+    shell.ends()
+
+    bare_saw, saw = ((shell.home / f"seen-{where}").read_text() for where in ("bare", "traced"))
+
+    assert saw.splitlines() == bare_saw.splitlines()
+    assert saw.splitlines()[1:3] == ["0 1 0 ", "0 0 a"]
+
+
+def test_a_status_above_1_is_what_it_finds_without_the_pipeline_s(shell: Shell) -> None:
+    shell.startup("PROMPT_COMMAND='echo \"$? ${PIPESTATUS[*]}\" >>~/seen'")
+    shell.types("false | sh -c 'exit 3'").types("true").ends()
+
+    assert (shell.home / "seen").read_text().splitlines()[1] == "3 3"
+
+
+def test_errexit_and_a_trap_of_err_hear_nothing_of_it(shell: Shell) -> None:
+    shell.startup("PROMPT_COMMAND=:; trap 'echo $WHERE >>~/heard' ERR")
+    for where, one in (("bare", shell.bare()), ("traced", shell)):
+        one.types(f"WHERE={where}").types("true | false").types("false | true").types("true")
+    shell.ends()
+
+    heard = (shell.home / "heard").read_text().splitlines()
+    assert heard.count("traced") == heard.count("bare") == len(heard) / 2
+
+
+def test_it_is_kept_short_for_bash_preexec_whose_patterns_take_its_length_cubed(shell: Shell) -> None:
+    shell.startup("PROMPT_COMMAND=:")
+    shell.types('echo "$PROMPT_COMMAND"').types("bash_preexec_imported=defined")
+    shell.types('echo "${PROMPT_COMMAND[*]}"').types("false")
+
+    long, _, short, _ = shell.session.commands()
+
+    assert b"__devtrace_again" in long.printed
+    assert b"__devtrace_again" not in short.printed
+    assert short.printed.count(b"__devtrace_precmd") == 2  # the one that is called, and the one in our tail
+    assert shell.session.told()[-1] == ("false", 1)

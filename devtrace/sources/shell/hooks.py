@@ -217,7 +217,7 @@ def _plan_bash(
     mute = f"exec 2>{shlex.quote(request.stderr)}\n" if request.stderr else ""
     # Under `set -a` the nonce would be exported to every child.
     lines += "\n__devtrace_allexport=${-//[!a]/}\nset +a"
-    hook += "\n[[ -z $__devtrace_allexport ]] || set -a\nunset __devtrace_allexport"
+    hook += "\n[[ -z $__devtrace_allexport ]] || set -a\nunset __devtrace_allexport\n: ''"  # $_
     _write(rc, f"{mute}{lines}\n" + "\n".join(assignments) + f"\n\\builtin . {hook}\n")
     editing = ["--noediting"] if request.piped else []
     start = ["--posix", "-l"] if request.login else ["--rcfile", str(rc)]
