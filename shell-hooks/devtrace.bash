@@ -35,6 +35,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   __devtrace_armed=0   # bash <= 4.3: 1 when the next simple command is the user's,
   __devtrace_undo=     # what puts the user's DEBUG trap back,
   __devtrace_body=     # and what that trap runs
+  __devtrace_bp=       # 1 once bash-preexec calls us
   __devtrace_warned=
   __devtrace_z=1       # ${__devtrace_z:$((...)):0} is how PS0 computes without printing
   __devtrace_only_0=(0) __devtrace_rescue=0
@@ -228,6 +229,7 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   # Returns whether the status it met was 0. Where __devtrace_again is not empty, it puts PIPESTATUS back.
   __devtrace_precmd() {
     __devtrace_s=$? __devtrace_p=("${PIPESTATUS[@]}")
+    [[ -z $__devtrace_bp ]] || __devtrace_p=(${BP_PIPESTATUS[@]+"${BP_PIPESTATUS[@]}"})
     ((__devtrace_v < 501)) || { local - && set +eux; }
     __devtrace_armed=0
     local LC_ALL=C IFS=, __devtrace_n='' __devtrace_r='' __devtrace_f='' time=${EPOCHREALTIME--}
@@ -377,8 +379,41 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
       __devtrace_attach_array
     else
       __devtrace_shorten
-      __devtrace_attach_string
+      if ((__devtrace_v < 404)) && [[ $__devtrace_head == "$__devtrace_short" ]]; then
+        __devtrace_attach_preexec
+      else
+        __devtrace_attach_string
+      fi
     fi
+  }
+
+  # bash <= 4.3 beside bash-preexec: we are among its functions, where it has our text in PROMPT_COMMAND taken apart
+  # at every prompt, which costs seconds.
+  __devtrace_attach_preexec() {
+    local each kept=()
+    __devtrace_bp=1
+    if [[ ${precmd_functions[0]-} != __devtrace_bp_precmd ||
+      ${precmd_functions[${#precmd_functions[@]} - 1]} != __devtrace_bp_number ]]; then
+      for each in ${precmd_functions[@]+"${precmd_functions[@]}"}; do
+        [[ $each == __devtrace_bp_* ]] || kept+=("$each")
+      done
+      precmd_functions=(__devtrace_bp_precmd ${kept[@]+"${kept[@]}"} __devtrace_bp_number)
+    fi
+    [[ " ${preexec_functions[*]-} " == *" __devtrace_bp_preexec "* ]] ||
+      preexec_functions=(__devtrace_bp_preexec ${preexec_functions[@]+"${preexec_functions[@]}"})
+  }
+
+  __devtrace_bp_precmd() {
+    { __devtrace_precmd 0 "$_" || :; } >/dev/null 2>&1
+  }
+
+  __devtrace_bp_number() {
+    { __devtrace_number || :; } >/dev/null 2>&1
+    __devtrace_armed=1
+  }
+
+  __devtrace_bp_preexec() {
+    { __devtrace_hit "$?" "$_" preexec || :; } 2>/dev/null
   }
 
   # What the user has stays in the part where it was, also where that is the only one: `$PROMPT_COMMAND` is that
@@ -446,8 +481,9 @@ if [[ -z ${__devtrace_shell-} && $- == *i* && -n ${__devtrace_fifo-} ]]; then
   }
 
   # The first simple command after the prompt, which a completion function or a `bind -x` is not. $1: the status
-  # before it, $2: $_.
+  # before it, $2: $_, $3: not empty where bash-preexec calls, which may have kept our trap besides.
   __devtrace_hit() {
+    [[ -z $__devtrace_bp || -n ${3-} ]] || return 1
     __devtrace_was=$1 __devtrace_arg=$2
     [[ $__devtrace_armed == 1 && $BASH_SUBSHELL == 0 && -z ${COMP_LINE-}${COMP_POINT-}${READLINE_LINE+x} ]] || return 1
     # Nothing was run: PROMPT_COMMAND begins, or goes on behind us as bash-preexec leaves it at first.

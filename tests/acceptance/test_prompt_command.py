@@ -446,6 +446,7 @@ def test_errexit_and_a_trap_of_err_hear_nothing_of_it(shell: Shell) -> None:
     assert heard.count("traced") == heard.count("bare") == len(heard) / 2
 
 
+@pytest.mark.able("ps0")  # who has none joins the functions of bash-preexec, which is not here
 def test_it_is_kept_short_for_bash_preexec_whose_patterns_take_its_length_cubed(shell: Shell) -> None:
     shell.startup("PROMPT_COMMAND=:")
     shell.types('echo "$PROMPT_COMMAND"').types("bash_preexec_imported=defined")
