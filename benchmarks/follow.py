@@ -87,9 +87,11 @@ def followed(commands: int) -> tuple[list[int], list[int]]:
         prompt.settle()
         for number in range(commands):
             prompt.enter(f"sleep 0.06; : {number}")
-        _await(lines, 2 * commands, "running", "ok")
+        _await(lines, commands, "ok")
         found = [(at_us, json.loads(line)) for at_us, line in lines]
-    started = [at_us - event["started_us"] for at_us, event in found if event["status"] == "running"]
+    # The first line of a command tells its start; where both fell between two looks that is its end's.
+    first = {event["id"]: (at_us, event["started_us"]) for at_us, event in reversed(found)}
+    started = [at_us - started_us for at_us, started_us in first.values()]
     ended = [at_us - event["ended_us"] for at_us, event in found if event["status"] == "ok"]
     return started, ended
 

@@ -10,8 +10,9 @@ what becomes of a frame that does not fit (store/drain.py).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -20,8 +21,8 @@ from devtrace.events.command import TIMING_BLOB
 from devtrace.events.envelope import KINDS, Frame, is_int, is_moment
 
 _DEEPEST = 64  # levels of objects and lists; SQLite reads 1,000, and Python as many as its stack has left
-_HINTS: dict[type, dict[str, Any]] = {}  # of the classes met so far: to read them takes its time
-_PLAIN: dict[Any, Callable[[object], bool]] = {
+_Fits = Callable[[object], bool]
+_PLAIN: dict[Any, _Fits] = {
     int: is_int,
     bool: lambda value: isinstance(value, bool),
     str: lambda value: isinstance(value, str),
@@ -58,11 +59,14 @@ def check_body(frame: Frame) -> Frame:
 
 def is_shallow(value: object, room: int = _DEEPEST) -> bool:
     """Whether JSON-like data nests no deeper than every reader can follow."""
-    if isinstance(value, dict):
-        return room > 0 and all(is_shallow(inner, room - 1) for inner in value.values())
-    if isinstance(value, list):
-        return room > 0 and all(is_shallow(inner, room - 1) for inner in value)
-    return True
+    if not isinstance(value, (dict, list)):
+        return True
+    deeper = [inner for inner in _inside(value) if isinstance(inner, (dict, list))]
+    return room > 0 and (not deeper or all(is_shallow(inner, room - 1) for inner in deeper))
+
+
+def _inside(value: dict[str, Any] | list[Any]) -> Iterable[object]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def unfit(field: str) -> UsageError:
@@ -78,25 +82,35 @@ _EVERY_KIND: dict[str, Callable[[Any], bool]] = {
 
 
 def _first_wrong(data: Mapping[str, Any], cls: type[Any]) -> str | None:
-    hints = _HINTS.get(cls) or _HINTS.setdefault(cls, get_type_hints(cls))
-    for item in fields(cls):
-        if item.name not in data:
-            if item.default is MISSING:
-                return item.name
-        elif not _fits(data[item.name], hints[item.name]):
-            return item.name
+    for name, is_needed, fits in _fields_of(cls):  # type: ignore[arg-type]
+        if name not in data:
+            if is_needed:
+                return name
+        elif not fits(data[name]):
+            return name
     return None
 
 
-def _fits(value: object, hint: Any) -> bool:
+@cache
+def _fields_of(cls: type[Any]) -> list[tuple[str, bool, _Fits]]:
+    """Each field's name, whether it must be there, and what fits: to read the hints takes its time."""
+    hints = get_type_hints(cls)
+    return [(item.name, item.default is MISSING, _fits(hints[item.name])) for item in fields(cls)]
+
+
+def _fits(hint: Any) -> _Fits:
     if hint in _PLAIN:
-        return _PLAIN[hint](value)
+        return _PLAIN[hint]
     if is_dataclass(hint):
-        return isinstance(value, dict) and _first_wrong(value, hint) is None  # type: ignore[arg-type]
+        return lambda value: isinstance(value, dict) and _first_wrong(value, hint) is None  # type: ignore[arg-type]
     if get_origin(hint) is UnionType:
-        return any(_fits(value, one) for one in get_args(hint))
+        first, *others = (one for one in get_args(hint) if one is not NoneType)
+        if not others and NoneType in get_args(hint):
+            fits = _fits(first)
+            return lambda value: value is None or fits(value)
     if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(one, get_args(hint)[0]) for one in value)
+        (inner,) = (_fits(one) for one in get_args(hint))
+        return lambda value: isinstance(value, list) and all(map(inner, value))
     raise TypeError(f"no frame holds a field of type {hint}")
 
 

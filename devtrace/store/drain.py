@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from devtrace.errors import DevTraceError
-from devtrace.events import Event, Frame, Gap, check_body, check_frame, is_moment
+from devtrace.events import Event, Frame, Gap, check_body, is_moment
 from devtrace.ids import is_session_id, new_span_id
 from devtrace.store import chain, sessions
 from devtrace.store.append import UNFIT, Row, append_within, row_of
@@ -169,7 +169,9 @@ def _store(db: sqlite3.Connection, read: Read, fd: int, aside: Path) -> Drained:
             if frame.get("kind") == SESSION_FRAME:
                 ended |= _store_session(db, frame)
             else:
-                rows.append(row_of(check_body(check_frame(frame))))
+                row = row_of(frame)
+                check_body(frame)
+                rows.append(row)
         except (*UNFIT, sqlite3.IntegrityError) as error:
             unfit.append(frame)
             damages.append(_misfit(number, frame, error))
