@@ -4,8 +4,8 @@
 # start-up files; it installs itself at the first prompt, since frameworks reset the hook arrays on their way.
 # The host's file sets __devtrace_nonce, _mark, _marks, _fifo, _seed, _zdotdir, _env, _quiet, _private, _agent.
 #
-# Manners: every name starts with __devtrace_; `emulate -L zsh` keeps the user's options out and ours in; stderr
-# is shut because `set -x` would print us; no fork. The protocol: docs/adr/0001-hook-protocol.md.
+# Manners: every name starts with __devtrace_; `emulate -L zsh` keeps the user's options out and ours in, `+o
+# xtrace` our lines out of a `set -x`, which would show our nonces; no fork. The protocol: docs/adr/0001-hook-protocol.md.
 
 if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; then
 
@@ -52,7 +52,7 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
   __devtrace_preexec() {
     local __devtrace_status=$? __devtrace_form=e
     [[ -n $__devtrace_quiet || ! -o histignorespace || $1 != ' '* ]] || __devtrace_form=p
-    builtin emulate -L zsh -o no_multibyte -o extended_glob
+    builtin emulate -L zsh -o no_multibyte -o extended_glob +o xtrace
     [[ -n $__devtrace_quiet || -z ${HISTORY_IGNORE-} || $1 != ${~HISTORY_IGNORE} ]] || __devtrace_form=h
     local text= time=- file
     local -a now=($epochtime) # once: it is another one whenever it is read
@@ -90,7 +90,7 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
     local -a __devtrace_pipe=($? "${pipestatus[@]}") # at once: any command would overwrite both
     [[ ! -o pipefail ]] || __devtrace_pipe=("${__devtrace_pipe[@]:0:1}")
     ! builtin zle || return 0 # a widget that redraws the prompt
-    builtin emulate -L zsh -o no_multibyte
+    builtin emulate -L zsh -o no_multibyte +o xtrace
     local __devtrace_status=$__devtrace_pipe[1]
     shift __devtrace_pipe
     if [[ -n $__devtrace_eol && ${PROMPT_EOL_MARK-} == *$__devtrace_eol* ]]; then
@@ -127,7 +127,8 @@ if [[ -z ${__devtrace_shell-} && -o interactive && -n ${__devtrace_fifo-} ]]; th
   # The shell ends by itself; the status that `exit` was given is in $?.
   __devtrace_zshexit() {
     local __devtrace_status=$?
-    builtin emulate -L zsh
+    ((!ZSH_SUBSHELL)) || return 0 # `(exit 7)` comes here too
+    builtin emulate -L zsh +o xtrace
     __devtrace_seq+=1
     [[ ! -p $__devtrace_fifo ]] || builtin print -rn -- \
       $'BYE\t1\t'"$__devtrace_nonce"$'\t'"$__devtrace_shell"$'\t'"$__devtrace_seq"$'\t'"$__devtrace_status"$'\n' 1<>"$__devtrace_fifo"

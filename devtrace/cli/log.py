@@ -58,7 +58,7 @@ def log(
     with reading.opened() as db:
         check_kinds(db, wanted)
         found = sorted(list_events(db, wanted), key=when)
-        if not found and not json:
+        if not found and not json and wanted.limit != 0:
             say("No event fits. Record some with: devtrace shell --agent manual")
         _Printer(json=json).show(db, found)
 

@@ -133,7 +133,7 @@ def _announce(begun: Begun, kind: str, json_errors: bool) -> None:
 def _conclude(outcome: Outcome, kind: str, json_errors: bool) -> None:
     if outcome.trouble is not None:
         tell(outcome.trouble, json_errors=json_errors)
-    if kind == "shell" and sys.stderr.isatty():
+    elif kind == "shell" and sys.stderr.isatty():
         from devtrace.views.words import count
 
         say(f"Recorded {count(outcome.n_events, 'event')} in session {outcome.session[:13]}.")

@@ -15,7 +15,7 @@ from devtrace.events.envelope import Body, kind, sensitive
 class Gap(Body):
     """Something that could not be observed, from when to when, and why: the envelope has the times."""
 
-    reason: str  # a stable word: lost_records, no_hooks, store_unwritable, damaged_frame, unfit_frame, ...
+    reason: str  # a stable word: lost_records, no_hooks, inner_shell, store_unwritable, damaged_frame, ...
     detail: str = sensitive(default="")
     count: int | None = None  # None: not countable
 

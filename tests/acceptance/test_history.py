@@ -264,3 +264,17 @@ def test_in_a_pipe_nobody_typed_and_a_leading_space_hides_nothing(piped: Home) -
 
     texts = [one.command for one in piped.open_session().commands()]
     assert texts == ["  echo indented", "echo twice", "echo twice"]
+
+
+@pytest.mark.shells("bash")
+@pytest.mark.able("ps0")
+@pytest.mark.parametrize("taken", ["unset PROMPT_COMMAND", "PROMPT_COMMAND="])
+def test_the_echo_of_a_private_command_is_not_kept_as_output_of_the_one_before(
+    shell: Shell, taken: str
+) -> None:
+    """Whose end nobody told: its output goes on to the next command, over the prompt."""
+    shell.startup("HISTCONTROL=ignorespace")
+    shell.types(taken).types(" echo a-private-thing").types("true")
+
+    assert shell.session.told() == [(taken, 0), (None, 0), ("true", 0)]
+    assert [one for one in shell.session.commands() if b"a-private-thing" in (one.printed or b"")] == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 
 import pytest
@@ -301,3 +302,33 @@ def test_a_shell_that_set_e_ended_leaves_the_command_that_failed(shell: Shell) -
 
     assert shell.ends(None) == 1
     assert shell.session.told() == [("set -e", 0), ("true", 0), ("false", 1)]
+
+
+@pytest.mark.shells("bash", "zsh")
+def test_the_exit_of_a_subshell_is_not_the_end_of_the_line(shell: Shell) -> None:
+    shell.types("(exit 7); sh -c 'exit 5'; (exit 3) | true")
+
+    assert shell.session.told() == [("(exit 7); sh -c 'exit 5'; (exit 3) | true", 0)]
+
+
+@pytest.mark.shells("bash", "zsh")
+def test_tracing_shows_little_of_us_and_no_nonce(shell: Shell) -> None:
+    shell.types("set -x").types("echo one").types("set +x").ends()
+
+    ours = [line for line in shell.shown.splitlines() if line.startswith("+") and "__devtrace" in line]
+    assert len(ours) <= {"bash": 0, "zsh": 14}[shell.kind.name]
+    assert "6973" not in shell.shown
+    assert "EXIT" not in shell.shown
+
+
+@pytest.mark.parametrize("line", ["{bash}", "{bash} --norc -i", "exec {bash} --norc"])
+def test_a_shell_inside_that_has_no_hooks_is_said_to_be_a_gap(shell: Shell, line: str) -> None:
+    shell.wants_no_gaps = False
+    shell.types(line.format(bash=shutil.which("bash")), until=r"[$#] ").types("echo unheard", until=r"[$#] ")
+    shell.sends(CTRL_D)
+    if not line.startswith("exec"):
+        shell.waits_for(shell.ready)
+
+    session = shell.session
+    assert "echo unheard" not in [command for command, _ in session.told()]
+    assert ["inner_shell" in str(gap) for gap in session.gaps()] == [True]

@@ -16,6 +16,7 @@ that a believed command has or is going to have.
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Callable
 
@@ -38,6 +39,10 @@ _RESERVED = 1 << 20  # how many of a shell's next span ids nobody else may take
 _IDS_KEPT = 1 << 16  # ids that are remembered one by one; those who are not believed get no more of their own
 # What a shell says of a job that was stopped and not ended (signal(7): the signals that stop a process).
 _STOPPED = {128 + number for number in (signal.SIGTSTP, signal.SIGSTOP, signal.SIGTTIN, signal.SIGTTOU)}
+# A shell to type into, which knows no hooks of ours: one event stands for all that is done in it.
+_INNER_SHELL = re.compile(
+    r"\s*(exec(\s+-\S+)*\s+)?(\S*/)?(ba|z|da|k|fi)?sh(\s+(-[fil]+|--login|--norc|--noprofile|--no-config))*\s*"
+)
 
 
 class Pairing:
@@ -197,6 +202,8 @@ class Pairing:
         for earlier in list(shell.inflight.values()):
             if earlier.ended_us is None:
                 earlier.end(started_us, cmd.prev_exit, "next_prompt")
+                # Its output went on over the prompt, where this command's text was echoed.
+                earlier.hides_output = FORMS[cmd.form][0] == "private"
                 self._settle(earlier, now_us)
         if self._settings.private == "skip" and FORMS[cmd.form][0] == "private":
             return
@@ -204,6 +211,8 @@ class Pairing:
             return
         if cmd.span in shell.inflight:  # the shell says the same span twice: the first one waits no longer
             self._finish(shell.inflight[cmd.span])
+        if not shell.is_nested and not shell.is_program and _INNER_SHELL.fullmatch(cmd.command):
+            self.lost("inner_shell", started_us)
         command = Command(shell, cmd, self._id(shell, cmd.span), started_us)
         shell.inflight[cmd.span] = command
         self._emit(self._event(command, "running"))
@@ -256,7 +265,7 @@ class Pairing:
         form, reason = FORMS[cmd.form]
         text = cmd.command if reason is None else None
         captured = None if status == "running" or shell.is_nested else self._forget_output(cmd.span)
-        if form == "private":  # what it printed is as private as what it was
+        if form == "private" or command.hides_output:  # what it printed is as private as what it was
             captured = None
         elif captured is not None and shell.hello is not None:
             captured = without_shells_own(captured, shell.hello.name)

@@ -50,6 +50,7 @@ class Command:
         "exit_code",
         "exit_source",
         "gone",
+        "hides_output",
         "id",
         "pipestatus",
         "shell",
@@ -68,6 +69,7 @@ class Command:
         self.cwd_end: str | None = None
         self.pipestatus: list[int] | None = None
         self.gone: tuple[int, int | None] | None = None  # (when, exit code) of the nested shell's process
+        self.hides_output = False  # something private is in it
         self.waiting_since: int | None = None  # one fact of the end is here, another is awaited
 
     def end(self, ended_us: int, exit_code: int | None, source: str) -> None:
