@@ -305,12 +305,14 @@ def test_three_traced_shells_inside_one_another_are_three_sessions(shell: Shell)
     assert [code for _, code in shell.session.told()] == [4]
 
 
-def test_a_shell_that_is_started_plainly_inside_is_one_command_and_no_session(shell: Shell) -> None:
+def test_a_shell_that_is_started_plainly_inside_is_one_command_a_gap_and_no_session(shell: Shell) -> None:
+    shell.wants_no_gaps = False
     shell.types(f"{shell.kind.path} -i").types("echo plain").sends("exit 5\r").waits_for(shell.ready)
     shell.types("echo after")
 
     assert shell.session.told() == [(f"{shell.kind.path} -i", 5), ("echo after", 0)]
     assert shell.session.children() == []
+    assert shell.session.gaps() == ["inner_shell"]
     first, after = shell.session.commands()
     assert b"plain\r\n" in printed(first)
     assert after.printed == b"after\r\n"
