@@ -70,7 +70,9 @@ class Agent:
         ]
 
     def _has_heard_all(self) -> bool:
-        return any(event.command == LAST for event in self.place.events())
+        """Where its end is not known it runs until the session ends, as with an EXIT trap of its own."""
+        ended = any(event.command == LAST for event in self.place.events())
+        return ended or any(title.endswith(LAST) for title in self.place.running())
 
     def bare(self, *argv: str) -> Seen:
         """The same without us."""
