@@ -6,6 +6,7 @@
 #   TESTS=tests/store        what `make test` hands to pytest
 #   JOBS=1                   in how many processes pytest runs
 #   BENCH="--quick"          what `make bench` hands to the benchmarks
+#   CLIENTS=all              which coding agents `make clients` installs for the tests
 #
 # stdout belongs to the command that was asked for, and stdin too: setting up talks on stderr and reads
 # nothing, so that `make shell < script` works from the first time on.
@@ -15,11 +16,12 @@ ARGS ?=
 TESTS ?= tests
 JOBS ?= 3
 BENCH ?=
+CLIENTS ?= claude-code codex
 BIN := .venv/bin
 # make's own variables would reach the commands in the traced shell, the user's make first of all.
 AS_TYPED := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES MAKE_TERMOUT MAKE_TERMERR PYTHON;
 
-.PHONY: help shell demo test lint coverage bench docs clean venv dev
+.PHONY: help shell demo test lint coverage bench docs clients clean venv dev
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SILENT:
@@ -32,18 +34,21 @@ help:
 	echo 'make coverage  the tests, and the lines they do not reach'
 	echo 'make bench     side by side with peers, as ratios'
 	echo 'make docs      write docs/reference/ from the code'
-	echo 'make clean     remove .venv and every cache; .devtrace/ stays'
+	echo 'make clients   install coding agents for the tests that drive them (also: make clients CLIENTS=all)'
+	echo 'make clean     remove .venv, .clients and every cache; .devtrace/ stays'
 
 shell: venv
 	$(AS_TYPED) PATH="$$PATH:$(CURDIR)/$(BIN)" exec $(BIN)/devtrace shell $(ARGS)
 
+# At each empty line of the script somebody takes a breath, as people do.
 demo: venv
 	$(AS_TYPED) \
 	place=$$(mktemp -d) && trap 'rm -rf "$$place"' EXIT && cd "$$place" \
 	&& git init -q && git config user.name Ana && git config user.email ana@example.org \
 	&& git commit -q --allow-empty -m 'Open the shop' \
 	&& PATH='$(CURDIR)/$(BIN)':"$$PATH" && export PATH \
-	&& devtrace shell --shell bash <'$(CURDIR)/examples/demo.sh' && echo && devtrace show
+	&& awk '{ print; fflush() } /^$$/ { system("sleep 0.3") }' '$(CURDIR)/examples/demo.sh' \
+	| devtrace shell --shell bash && echo && devtrace show
 
 test: lint
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal $(TESTS) </dev/null
@@ -66,8 +71,12 @@ bench: dev
 docs: dev
 	$(BIN)/python docs/generate.py
 
+clients:
+	sh .ci/clients $(CLIENTS)
+
 clean:
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist .coverage .coverage.*
+	rm -rf .venv .clients .mypy_cache .ruff_cache .pytest_cache .import_linter_cache build dist
+	rm -rf .coverage .coverage.*
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 venv:

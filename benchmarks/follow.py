@@ -143,7 +143,7 @@ def _await(lines: list[tuple[int, bytes]], count: int, *statuses: str) -> None:
     while sum(not wanted or any(w in line.replace(b" ", b"") for w in wanted) for _, line in lines) < count:
         if time.monotonic() > deadline:
             raise RuntimeError(f"{len(lines)} lines of {count} came; the last: {lines[-1:]}")
-        time.sleep(0.01)
+        time.sleep(0.01)  # it is the thread above that reads; nothing tells of a line
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -7,6 +7,8 @@ The map of the house, top floor first; an import only ever points down
     services     orders, one verb a file, printing nothing
     views        answers: timeline, JSON lines, asciicast
     sources      the outside becomes events: the traced shell
+    recorder     the guest that records a Python program
+    bootstrap    what starts it in the programs of a traced shell
     query        questions, read-only
     pipeline     policy, then store: the one way an event travels
     policy       what may be kept

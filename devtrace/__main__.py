@@ -1,8 +1,8 @@
 """The front door: `devtrace` and `python -m devtrace`.
 
-`shell` and `run` go straight to cli/shell.py, which forks its child before anything heavy is imported; all
-else goes to the typer application. What goes wrong in either becomes text and an exit status in
-cli/border.py.
+`shell` and `run` go straight to cli/shell.py, which forks its child before anything heavy is imported, and
+`record` to cli/record.py, whose options end where its target begins; all else goes to the typer application.
+What goes wrong in either becomes text and an exit status in cli/border.py.
 """
 
 from __future__ import annotations
@@ -23,6 +23,10 @@ def main(argv: list[str] | None = None) -> int:
             from devtrace.cli.shell import main as run_direct
 
             return run_direct(arguments, json_errors=json_errors)
+        if arguments[:1] == ["record"]:
+            from devtrace.cli.record import main as record
+
+            return record(arguments[1:])
         from devtrace.cli.app import main as run_typer
 
         return run_typer(arguments)

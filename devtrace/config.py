@@ -17,7 +17,7 @@ from devtrace.errors import UsageError
 from devtrace.workspace import Workspace, from_os_error
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from typing import TypeGuard
 
 Value = bool | int | str
@@ -96,8 +96,58 @@ KEYS: dict[str, Key] = {
         choices=("first", "all", "off"),
     ),
     "shell.nested_limit": Key(200, "Nested commands kept of one parent process; the rest is counted."),
+    "edits.enabled": Key(True, "Whether it is recorded what commands change in the working tree."),
+    "edits.ignore": Key(
+        "", "Paths whose changes are not recorded, as in a .gitignore, separated by blanks; over git's own."
+    ),
+    "edits.plain_files": Key(
+        20_000, "Files up to which a directory that is no git repository is watched for changes."
+    ),
+    "checkpoints.file_kb": Key(
+        1024, "KiB of a file up to which its content is kept; of a larger one its hash and size.", most=65_536
+    ),
+    "checkpoints.checkpoint_mb": Key(256, "MiB of contents that one checkpoint keeps."),
+    "checkpoints.store_mb": Key(
+        2048, "MiB of all checkpoints; beyond that no new contents are kept until `devtrace prune`."
+    ),
+    "checkpoints.keep_ref": Key(
+        True,
+        "Whether a ref in your repository, refs/devtrace/..., keeps the tree alive that checkpoints stand on;"
+        " without it the tree is copied.",
+    ),
+    "limits.event_kb": Key(
+        256, "KiB of text that one event keeps; what is longer loses its middle.", least=4, most=65_536
+    ),
+    "limits.session_mb": Key(
+        512,
+        "MiB of outputs that one session keeps; beyond that its commands are recorded without. 0: no limit.",
+    ),
+    "limits.store_mb": Key(
+        4096,
+        "MiB of the database beyond which no outputs are kept, and the oldest go when a session ends. 0: no"
+        " limit.",
+    ),
+    "retention.days": Key(0, "Days after which the events of ended sessions are pruned; 0: never."),
+    "retention.output_days": Key(
+        0, "Days after which the outputs of ended sessions are pruned, and the events stay; 0: never."
+    ),
+    "retention.kinds": Key(
+        "", "The same as retention.days for single kinds, such as `edit_files=90 note=0`; 0: never."
+    ),
+    "retention.keep_labelled": Key(
+        True, "Whether sessions and snapshots with a label stay however old they are."
+    ),
     "follow.poll_ms": Key(20, "Milliseconds between two looks of `log --follow`.", least=1, most=1000),
     "registry.enabled": Key(False, "Whether this store is listed in ~/.devtrace/ for `stats --global`."),
+}
+
+
+# Settings of which there may be many, each under a name of the user's: `policy.rules.ticket`.
+FAMILIES: dict[str, Key] = {
+    "policy.rules": Key(
+        "", "What is a secret besides what is known to be one: a regular expression, its first group if any."
+    ),
+    "policy.allow": Key("", "What is no secret though a rule found it: a regular expression for all of it."),
 }
 
 
@@ -125,6 +175,16 @@ class Config:
         """The value of a text key."""
         return str(self.get(key))
 
+    def family(self, prefix: str) -> dict[str, str]:
+        """The settings of a family by the names that the user gave them: those of `policy.rules`, ..."""
+        start = prefix + "."
+        return {key[len(start) :]: str(value) for key, value in self._values.items() if key.startswith(start)}
+
+    @property
+    def named(self) -> list[str]:
+        """The keys of families that are set."""
+        return sorted(key for key in self._values if key not in KEYS)
+
     def is_set(self, key: str) -> bool:
         """Whether config.toml names the key, be it with its default."""
         return key in self._values
@@ -143,7 +203,7 @@ class Config:
         except ValueError:
             return cls()
         known = values if isinstance(values, dict) else {}
-        return cls({key: known[key] for key, spec in KEYS.items() if key in known and spec.fits(known[key])})
+        return cls({str(key): value for key, value in known.items() if _fits(key, value)})
 
 
 def load(workspace: Workspace) -> Config:
@@ -176,7 +236,7 @@ def snapshot(workspace: Workspace, config: Config | None = None) -> None:
     config = config or load(workspace)
     path = snapshot_path(workspace)
     draft = path.with_name(f".config.{os.getpid()}.json")
-    content = json.dumps({key: config.get(key) for key in KEYS}).encode()
+    content = json.dumps({key: config.get(key) for key in (*KEYS, *config.named)}).encode()
     try:
         handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         with os.fdopen(handle, "wb") as file:
@@ -188,7 +248,7 @@ def snapshot(workspace: Workspace, config: Config | None = None) -> None:
 
 def find_key(key: str) -> Key:
     """The setting of that name. Raises UsageError ERR_CONFIG_KEY, with the likeliest name as its hint."""
-    found = KEYS.get(key)
+    found = _spec(key)
     if found is None:
         raise _unknown_key(key)
     return found
@@ -207,7 +267,38 @@ def parse_value(key: str, text: str) -> Value:
         value = int(digits) if digits.isascii() and digits.isdigit() and len(digits) < 20 else None
     if value is None or not spec.fits(value):
         raise _unfit(key, spec, text)
+    _check_text(key, value)
     return value
+
+
+def pattern_fault(pattern: str) -> str:
+    """Why a text cannot be a rule's regular expression, or ""."""
+    import re
+
+    try:
+        found = re.compile(pattern.encode("utf-8", "surrogateescape"), re.MULTILINE)
+    except (re.error, OverflowError, RecursionError) as error:
+        return str(error)
+    return "it matches an empty text, and so everywhere" if found.search(b"") else ""
+
+
+def days_by_kind(text: str) -> dict[str, int]:
+    """What `retention.kinds` says: `io=7 python_trace=30`; 0: of that kind nothing goes by its age.
+
+    Raises UsageError ERR_CONFIG_VALUE.
+    """
+    days = {}
+    for word in text.replace(",", " ").split():
+        kind, equals, number = word.partition("=")
+        if not kind or not equals or not (number.isascii() and number.isdigit()) or len(number) > 6:
+            raise UsageError(
+                f"{word!r} does not fit retention.kinds",
+                code="ERR_CONFIG_VALUE",
+                hint="write days by kind, such as run_command=90 note=3650",
+                context={"key": "retention.kinds", "value": text},
+            )
+        days[kind] = int(number)
+    return days
 
 
 def parse_agent(text: str) -> str:
@@ -250,21 +341,51 @@ def _parsed(text: bytes, path: Path) -> dict[str, object]:
 
 
 def _checked(tables: dict[str, object], path: Path) -> dict[str, Value]:
-    flat: dict[str, object] = {}
-    for name, value in tables.items():
-        if isinstance(value, dict):
-            flat.update({f"{name}.{key}": inner for key, inner in value.items()})
-        else:
-            flat[name] = value
     values: dict[str, Value] = {}
-    for key, value in flat.items():
-        if key not in KEYS:
+    for key, value in _flat(tables):
+        spec = _spec(key)
+        if spec is None:
             raise _unknown_key(key, path)
-        spec = KEYS[key]
         if not spec.fits(value):
             raise _unfit(key, spec, value, path)
+        _check_text(key, value, path)
         values[key] = value
     return values
+
+
+def _flat(tables: dict[str, object], prefix: str = "") -> Iterator[tuple[str, object]]:
+    for name, value in tables.items():
+        if isinstance(value, dict) and (not prefix or prefix + name in FAMILIES):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _spec(key: str) -> Key | None:
+    """The setting of that name, be it one of a family; None where there is none."""
+    family, _, name = key.rpartition(".")
+    is_plain = name.isascii() and name.islower() and name.replace("-", "").isalnum()
+    return KEYS.get(key) or (FAMILIES.get(family) if is_plain and len(name) <= _NAME_LIMIT else None)
+
+
+def _fits(key: object, value: object) -> TypeGuard[Value]:
+    spec = _spec(key) if isinstance(key, str) else None
+    return spec is not None and spec.fits(value)
+
+
+def _check_text(key: str, value: Value, path: Path | None = None) -> None:
+    """Raises UsageError ERR_CONFIG_VALUE for a rule that cannot be one, and for what says no days."""
+    if key == "retention.kinds":
+        days_by_kind(str(value))
+    if key.rpartition(".")[0] not in FAMILIES:
+        return
+    if why := pattern_fault(str(value)) if value else "":
+        raise UsageError(
+            f"{value!r} cannot be used for {key}: {why}",
+            code="ERR_CONFIG_VALUE",
+            hint="see `re` in Python's documentation for what a regular expression may hold",
+            context={"key": key, "value": str(value), "path": "" if path is None else str(path)},
+        )
 
 
 def _unknown_key(key: str, path: Path | None = None) -> UsageError:

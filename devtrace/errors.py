@@ -4,10 +4,12 @@
     ├── UsageError         asked wrongly: an unknown id, a bad filter, a wrong key       exit 2
     ├── EnvironmentError   the machine says no: no store, no shell, a full disk          exit 1
     ├── TargetError        the traced program or shell could not be started or followed  exit 1
-    └── InternalError      our bug                                                       exit 3
+    ├── InternalError      our bug                                                       exit 3
+    └── RecorderError      what the Python recorder raises; each of its own four is one of those above too
 
 Lives here: the classes and the table of codes, from which `docs/reference/errors.md` is generated.
-Not here: how an error is printed (cli/app.py). Standard library only: guests import this.
+Not here: how an error is printed (cli/app.py), the recorder's four (recorder/errors.py). Standard library
+only: guests import this.
 """
 
 from __future__ import annotations
@@ -17,6 +19,10 @@ from typing import Any, ClassVar
 CODES: dict[str, str] = {
     "ERR_USAGE": "The command line was not understood.",
     "ERR_AGENT_UNKNOWN": "No agent of that name; `custom:NAME` labels any other.",
+    "ERR_AGENT_HOOKS_FILE": "A settings file of an agent cannot take our hooks.",
+    "ERR_AGENT_HOOKS_NONE": "DevTrace knows no hooks of that agent.",
+    "ERR_AGENT_HOOKS_PATH": "A settings file of an agent is none, or leads out of the repository.",
+    "ERR_AGENT_HOOKS_WRITE": "A settings file of an agent could not be written.",
     "ERR_CONFIG_KEY": "No such configuration key.",
     "ERR_CONFIG_VALUE": "The value does not fit the configuration key, or config.toml is no valid TOML.",
     "ERR_CWD_MISSING": "The current directory was removed.",
@@ -28,11 +34,20 @@ CODES: dict[str, str] = {
     "ERR_ID_AMBIGUOUS": "The prefix fits more than one session or event.",
     "ERR_ID_UNKNOWN": "No session or event has an id that starts so.",
     "ERR_INTERNAL": "A bug in DevTrace; the log in .devtrace/log/ has the details.",
+    "ERR_NO_BLAME": "Who wrote the lines of that file cannot be told.",
+    "ERR_NO_CHECKPOINT": "No state of the working tree is kept for that.",
     "ERR_NO_OUTPUT": "The event kept no terminal output.",
     "ERR_NO_SESSION": "There is no session to show or to attach to.",
+    "ERR_NOT_SEALED": "The session has not ended, so there is no seal to sign.",
+    "ERR_RANGE": "That is no range of commits of the repository.",
+    "ERR_RESTORE": "Some files could not be restored; the others were.",
     "ERR_RUNTIME_DIR": "No private directory for the FIFO could be made.",
+    "ERR_SEALS_COPY": "The copy of seals.log cannot be read as one.",
     "ERR_SHELL_MISSING": "The shell is not installed, or is not executable.",
     "ERR_SHELL_UNSUPPORTED": "DevTrace has no hooks for that shell.",
+    "ERR_SIGN_FAILED": "ssh-keygen could not sign.",
+    "ERR_SIGN_KEY": "There is no SSH key to sign with.",
+    "ERR_SIGN_TOOL": "ssh-keygen is missing, or too old to sign.",
     "ERR_STORE_DAMAGED": "The database cannot be read as one.",
     "ERR_STORE_FULL": "The disk is full, or a quota is reached.",
     "ERR_STORE_LOCKED": "Another process kept the store locked for too long.",
@@ -40,7 +55,24 @@ CODES: dict[str, str] = {
     "ERR_STORE_NEWER": "The store was written by a newer DevTrace.",
     "ERR_STORE_READONLY": "The store cannot be written.",
     "ERR_STORE_UNSAFE": "The store's path is a symbolic link or belongs to somebody else.",
+    "ERR_FILE_UNREADABLE": "A file that was named cannot be read.",
+    "ERR_TOO_LARGE": "What was given is larger than DevTrace looks at in one piece.",
+    "ERR_TREE_UNREADABLE": "Git cannot tell what differs in the working tree.",
     "ERR_TARGET_START": "The program could not be started.",
+    "ERR_ALREADY_TRACING": "The Python recorder records this process already.",
+    "ERR_FRAME_INTROSPECTION_FAILED": "The recorder could not read a frame of the program.",
+    "ERR_GLOBALS_INTROSPECTION_FAILED": "The recorder could not read the globals of a frame.",
+    "ERR_INVALID_POLICY_VALUE": "The value does not fit the key of the recorder's policy.",
+    "ERR_IO": "The recorder could not read or write a file.",
+    "ERR_MISSING_KEYWORD_ARG": "A call of the recorder lacks a keyword argument.",
+    "ERR_MISSING_POSITIONAL_ARG": "A call of the recorder lacks a positional argument.",
+    "ERR_TRACE_DIR_CONFLICT": "The path for a trace is there already, and is no directory.",
+    "ERR_TRACE_DIR_CREATE_FAILED": "The directory for a trace could not be made.",
+    "ERR_TRACE_INCOMPLETE": "The recorder stopped before the program did, so its trace is not whole.",
+    "ERR_TRACE_MISSING": "A trace was required, and none was written.",
+    "ERR_TRACER_INSTALL_CONFLICT": "Python let the recorder install no tracer: another tool has the place.",
+    "ERR_UNKNOWN": "A failure inside the recorder that has no code of its own.",
+    "ERR_UNSUPPORTED_FORMAT": "The recorder writes no such trace format.",
 }
 
 
@@ -52,7 +84,7 @@ class DevTraceError(Exception):
     """
 
     kind: ClassVar[str] = "DevTraceError"
-    exit_status: ClassVar[int] = 1
+    exit_status: int = 1
 
     def __init__(self, message: str, *, code: str, hint: str = "", context: dict[str, Any] | None = None):
         super().__init__(message)

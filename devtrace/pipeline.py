@@ -1,4 +1,4 @@
-"""The one way an event travels: policy, then store.
+"""The one way an event travels: policy (what is secret, how much), then store.
 
 What the store cannot take now waits in a spool file of ours, and goes in before anything newer; what the
 spool cannot take either is counted, and said by a `gap` as soon as something can be written again.
@@ -12,15 +12,18 @@ import sqlite3
 import time
 from typing import Any
 
+from devtrace import config as configuration
 from devtrace.errors import DevTraceError
-from devtrace.events import Event, Frame, Gap
+from devtrace.events import Body, Event, Frame, Gap
+from devtrace.events import Policy as Told
 from devtrace.ids import new_span_id
 from devtrace.policy.chain import Policy
+from devtrace.policy.limits import Limits
 from devtrace.store.append import UNFIT, append, row_of
 from devtrace.store.connection import translated
-from devtrace.store.drain import SESSION_FRAME, drain, obstacle, offset_of
+from devtrace.store.drain import drain, obstacle, offset_of
 from devtrace.store.retry import Retry
-from devtrace.store.spool import SpoolWriter
+from devtrace.store.spool import SESSION_FRAME, SpoolWriter
 from devtrace.workspace import Workspace
 
 _UNWRITABLE, _UNFIT = "store_unwritable", "unfit_event"  # reasons of a gap
@@ -43,6 +46,7 @@ class Pipeline:
         self._workspace = workspace
         self._policy = policy
         self._retry = retry or Retry()
+        self._limits = _limits(workspace)
         self._spool = SpoolWriter(workspace.spool)
         self._is_behind = False  # something of ours waits in the spool
         self._pending: list[Frame] = []
@@ -61,7 +65,9 @@ class Pipeline:
 
     def emit(self, event: Event) -> None:
         """Take an event; it is written by the next `flush`."""
-        self._pending.append(self._policy.redact(event.to_frame()))
+        frame = self._policy.redact(event.to_frame())
+        size = _size(self._workspace) if frame["blobs"] else 0
+        self._pending.append(self._limits.apply(frame, size))
         self.n_events += event.status != "running"
 
     def flush(self) -> bool:
@@ -82,9 +88,16 @@ class Pipeline:
     def close(self) -> None:
         """Flush and let go of the spool; the connection stays its owner's."""
         self._retry.begin_anew()
+        self._tell_dropped()
         self.flush()
         self.settle()
         self._spool.close()
+
+    def _tell_dropped(self) -> None:
+        for session, setting, count, size in self._limits.take_dropped():
+            now_us = time.time_ns() // 1_000
+            body = Told(action="dropped", rule=setting, count=count, size=size)
+            self.emit(_own(session, "ok", now_us, now_us, body))
 
     def _write(self, frames: list[Frame]) -> bool:
         lost, self._lost = self._lost, {}
@@ -121,7 +134,7 @@ class Pipeline:
 
     def _catch_up(self, db: sqlite3.Connection) -> bool:
         """Take in what we spooled: the chain of a session keeps the order of what happened."""
-        drain(db, self._workspace)
+        drain(db, self._workspace, trace_s=0)  # of ours are frames alone
         path = self._spool.path
         if path is not None and not obstacle(path) and offset_of(db, path) < self._spool.size:
             return False  # another process drains just now
@@ -148,14 +161,36 @@ class Pipeline:
 
 def _gap(session: str, reason: str, count: int, since_us: int) -> Frame:
     now_us = time.time_ns() // 1_000
+    body = Gap(reason=reason, count=count)
+    return _own(session, "unknown", min(since_us, now_us), now_us, body).to_frame()
+
+
+def _own(session: str, status: str, since_us: int, until_us: int, body: Body) -> Event:
+    """What we say ourselves about a session's record."""
     return Event(
         session=session,
         id=new_span_id(),
         actor="human",
-        started_us=min(since_us, now_us),
-        ended_us=now_us,
-        status="unknown",
+        started_us=since_us,
+        ended_us=until_us,
+        status=status,
         source="host",
         trusted=2,
-        body=Gap(reason=reason, count=count),
-    ).to_frame()
+        body=body,
+    )
+
+
+def _limits(workspace: Workspace) -> Limits:
+    """As they are set; the defaults where the settings cannot be read, of which others tell."""
+    try:
+        return Limits(configuration.load(workspace))
+    except DevTraceError:
+        return Limits()
+
+
+def _size(workspace: Workspace) -> int:
+    """Bytes of the database file; 0 where there is none."""
+    try:
+        return workspace.database.stat().st_size
+    except OSError:
+        return 0

@@ -59,6 +59,16 @@ class Workspace:
         """Where our own failures are written."""
         return self.dir / "log"
 
+    @property
+    def seals(self) -> Path:
+        """The seals once more, as lines of text outside the database."""
+        return self.dir / "seals.log"
+
+    @property
+    def signatures(self) -> Path:
+        """SSH signatures of seals, a file each."""
+        return self.dir / "signatures"
+
     def exists(self) -> bool:
         """Whether the store's directory is there (its database may not be yet)."""
         return self.dir.is_dir()

@@ -24,10 +24,12 @@ import typer
 
 from devtrace import errors
 from devtrace.cli.app import app
+from devtrace.cli.record import main as recording
 from devtrace.cli.shell import main as direct
-from devtrace.config import AGENTS, KEYS
+from devtrace.config import AGENTS, FAMILIES, KEYS
 from devtrace.events import KINDS, Output, sensitive_fields
-from devtrace.views.jsonl import FIELDS
+from devtrace.recorder.policy import KEYS as RECORDER_KEYS
+from devtrace.views.jsonl import FIELDS, VALUES
 
 REFERENCE = Path(__file__).parent / "reference"
 GENERATED = "<!-- Written by docs/generate.py from the code: `make docs`. -->"
@@ -50,13 +52,15 @@ def error_page() -> str:
     kinds = [
         (f"`{cls.__name__}`", f"{cls.exit_status}", (inspect.getdoc(cls) or "").splitlines()[0])
         for cls in errors.DevTraceError.__subclasses__()
+        if cls.__module__ == errors.__name__  # the recorder's have the same four kinds
     ]
     codes = [(f"`{code}`", meaning) for code, meaning in sorted(errors.CODES.items())]
     return page(
         "Errors",
         "Every error has a stable code, says what happened and where, and hints at what to do next. With "
         "`--json-errors` the last line of stderr is the same as one JSON object, "
-        '`{"error": {"kind", "code", "message", "hint", "context"}}`.',
+        '`{"error": {"kind", "code", "message", "hint", "context"}}`. The Python recorder writes '
+        '`{"run_id", "trace_id", "error_code", "error_kind", "message", "context"}` from inside the program.',
         table(("kind", "exit status", "what it is"), kinds),
         "Besides, 0 is done and 130 is Ctrl-C; `shell` and `run` return the status of what they ran.",
         table(("code", "what happened"), codes),
@@ -72,7 +76,11 @@ def field_comments(cls: type) -> dict[str, str]:
     for node in tree.body:
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             lines = source[node.lineno - 1 : node.end_lineno]
-            comments[node.target.id] = " ".join(line.partition("  # ")[2].strip() for line in lines).strip()
+            told = [line.partition("  # ")[2].strip() for line in lines]
+            above = source[node.lineno - 2].strip()
+            if any(one.startswith("noqa") for one in told):  # it speaks to the linter: ours stands above then
+                told = [above[2:]] if above.startswith("# ") else []
+            comments[node.target.id] = " ".join(told).strip()
     return comments
 
 
@@ -98,7 +106,12 @@ def json_type(annotation: str) -> str:
         "None": "null",
         "list[int]": "array of integers",
     }
-    words |= {"Output": "object", "Body": "object", "Mapping[str, bytes]": "object"}
+    words |= {
+        "dict[str, Any]": "object",
+        "Output": "object",
+        "Body": "object",
+        "Mapping[str, bytes]": "object",
+    }
     return " | ".join(words.get(part.strip(), part.strip()) for part in annotation.split("|"))
 
 
@@ -130,6 +143,12 @@ def json_page() -> str:
     for record, (where, meanings) in FIELDS.items():
         rows = [(f"`{name}`", meaning) for name, meaning in meanings.items()]
         parts += [f"## `{record}`", f"Written by {where}.", table(("field", "meaning"), rows)]
+    parts += [
+        "## Values",
+        "What a variable of a recorded program held. null, true, false, and numbers and texts that are exact "
+        "and short stand for themselves; what holds fewer items than its length says was cut.",
+        table(("form", "meaning"), VALUES.items()),
+    ]
     return page("JSON lines", *parts)
 
 
@@ -165,10 +184,10 @@ def typer_command(name: str, command: Any) -> Iterator[str]:
 
 
 def argparse_command(name: str) -> Iterator[str]:
-    """`shell` and `run`, which typer only lists: their help, read back."""
+    """`shell`, `run` and `record`, which typer only lists: their help, read back."""
     told = io.StringIO()
     with contextlib.suppress(SystemExit), contextlib.redirect_stdout(told), patched_width():
-        direct([name, "--help"])
+        recording(["--help"]) if name == "record" else direct([name, "--help"])
     _, description, *rest = told.getvalue().split("\n\n")
     lists = [part for part in rest if re.match(r"(?:positional arguments|options):", part)]
     yield f"## `devtrace {name}`"
@@ -201,7 +220,8 @@ def cli_page() -> str:
     commands: dict[str, Any] = getattr(top, "commands", {})
     parts: list[str] = []
     for name, command in commands.items():
-        parts += argparse_command(name) if name in ("shell", "run") else typer_command(name, command)
+        is_direct = name in ("shell", "run", "record")
+        parts += argparse_command(name) if is_direct else typer_command(name, command)
     return page(
         "The command line",
         "Every command has `--help`. With `--json-errors`, before or behind its name, an error ends with one "
@@ -220,17 +240,33 @@ def config_page() -> str:
             key.meaning,
             key.wants() if key.choices else "",
         )
-        for name, key in KEYS.items()
+        for name, key in (*KEYS.items(), *((f"{family}.NAME", key) for family, key in FAMILIES.items()))
     ]
     agents = [(f"`{name}`", whom) for name, whom in AGENTS.items()]
     return page(
         "Configuration",
         "The settings of a store are in `.devtrace/config.toml`. `devtrace config list` shows those in "
-        "force, `devtrace config set KEY VALUE` changes one and keeps the file's comments.",
+        "force, `devtrace config set KEY VALUE` changes one and keeps the file's comments. NAME is any name "
+        "in lower-case letters, digits and dashes; an empty value takes that rule out of force.",
         table(("key", "type", "default", "meaning", "values"), settings),
         "## Agents",
         "The names that `--agent` takes; `custom:NAME` labels any other.",
         table(("name", "who works in the session"), agents),
+    )
+
+
+def recorder_page() -> str:
+    """The recorder's policy: its keys, and how the environment says them."""
+    rows = [
+        (f"`{name}`", f"`{key.default!r}`", ", ".join(f"`{one}`" for one in key.environment), key.meaning)
+        for name, key in RECORDER_KEYS.items()
+    ]
+    return page(
+        "The recorder's policy",
+        "Keys of `configure_policy` and of `start(policy=...)`, and their variables: the first that is set "
+        "counts. What the recorder is for and how it is used stands in [its own paper](../recorder.md), its "
+        "command line under [`devtrace record`](cli.md).",
+        table(("key", "default", "variables", "meaning"), rows),
     )
 
 
@@ -240,6 +276,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "errors.md": error_page,
     "events.md": event_page,
     "json.md": json_page,
+    "recorder.md": recorder_page,
 }
 
 

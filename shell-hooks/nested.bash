@@ -15,7 +15,10 @@ if [[ -n ${DEVTRACE_BASH_ENV-} ]]; then
 fi
 
 # shellcheck disable=SC1091  # the file beside this one
-if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-} && $- != *i* ]]; then
+if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-} && $- != *i* ]] &&
+  # Our own hook in an agent's settings, and nothing beside it, is no command of the agent's.
+  [[ ${BASH_EXECUTION_STRING-} != */python*' -I -S '*/devtrace/services/agent_hook.py' '* ||
+    ${BASH_EXECUTION_STRING% || true} == *[!A-Za-z0-9/._\ -]* ]]; then
   {
     __devtrace_time=${EPOCHREALTIME--} __devtrace_parent=
     # Who we are, as /proc has it, which holds in another PID namespace too: pid (comm) state ppid ...

@@ -1,6 +1,6 @@
 """Stores with something in them, written by the one function that writes events.
 
-Lives here: `Recorded`, which makes sessions, commands, notes and gaps. Not here: any test.
+Lives here: `Recorded`, which makes sessions, commands, notes, gaps, and what agents tell. Not here: any test.
 """
 
 from __future__ import annotations
@@ -17,9 +17,14 @@ from devtrace.store import sessions
 from devtrace.store.append import append
 from devtrace.store.connection import open_store
 from devtrace.workspace import Workspace
+from tests import told
 
 START = 1_795_269_792_000_000  # Sat 21 Nov 2026 14:03:12 UTC
 SECOND = 1_000_000
+
+
+def _moment(at: float) -> int:
+    return START + round(at * SECOND)
 
 
 class Recorded:
@@ -106,6 +111,23 @@ class Recorded:
 
     def gap(self, reason: str, at: float = 0, **envelope: Any) -> str:
         return self._plain(Gap(reason=reason, count=1), at, source="host", trusted=2, **envelope)
+
+    def prompt(self, text: str, at: float = 0, **more: Any) -> str:
+        """What an agent was told."""
+        return self._told(told.prompt(self.session_id, text, _moment(at), **more))
+
+    def said(self, text: str, at: float = 0, **more: Any) -> str:
+        """What an agent said."""
+        return self._told(told.said(self.session_id, text, _moment(at), **more))
+
+    def tool(self, name: str, given: Any = None, at: float = 0, took: float | None = 0.1, **more: Any) -> str:
+        """What an agent did, as a hook tells it or, with `source="transcript"`, its own record."""
+        ended_us = None if took is None else _moment(at + took)
+        return self._told(told.tool(self.session_id, name, _moment(at), ended_us, given, **more))
+
+    def _told(self, event: Event) -> str:
+        append(self.db, [event.to_frame()])
+        return event.id
 
     def _plain(self, body: Any, at: float, **envelope: Any) -> str:
         moment = START + round(at * SECOND)

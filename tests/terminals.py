@@ -44,7 +44,7 @@ _POLL_S = 0.01
 
 
 class Terminal:
-    """A program and its terminal; `shown` is every byte the terminal received."""
+    """A program and its terminal; `shown` is all that it received, `found` the attributes it had at first."""
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class Terminal:
         if type_ahead:
             os.write(self.master, type_ahead)
         os.set_blocking(self.master, False)
+        self.found = self.attributes()
         environment = dict(os.environ if env is None else env)
         environment.setdefault("TERM", "xterm-256color")
         self.process = subprocess.Popen(

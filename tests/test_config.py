@@ -184,3 +184,36 @@ def test_the_shells_start_imports_nothing_heavy_with_the_settings(store):
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert told.stdout == "[]\n"
+
+
+def test_settings_of_a_family_carry_the_names_that_the_user_gave_them(store):
+    store.config.write_text("[policy.rules]\nticket = 'ACME-[0-9]+'\n[policy.allow]\nfixture = 'abc'\n")
+
+    loaded = config.load(store)
+
+    assert loaded.family("policy.rules") == {"ticket": "ACME-[0-9]+"}
+    assert loaded.family("policy.allow") == {"fixture": "abc"}
+    config.snapshot(store)
+    assert Config.from_snapshot(store).family("policy.rules") == {"ticket": "ACME-[0-9]+"}
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "says"),
+    [
+        ("[policy.rules]\nticket = '('\n", "ERR_CONFIG_VALUE", "unterminated"),
+        ("[policy.rules]\nticket = 'x*'\n", "ERR_CONFIG_VALUE", "empty text"),
+        ("[policy.rules]\nticket = 3\n", "ERR_CONFIG_VALUE", "policy.rules.ticket"),
+        ("[policy.rules]\nTicket_1 = 'x'\n", "ERR_CONFIG_KEY", "policy.rules.Ticket_1"),
+        ("[policy.rules.deep]\nticket = 'x'\n", "ERR_CONFIG_VALUE", "policy.rules.deep"),
+        ("[policy]\nrules = 'x'\n", "ERR_CONFIG_KEY", "policy.rules"),
+        ("[retention]\nkinds = 'note'\n", "ERR_CONFIG_VALUE", "retention.kinds"),
+    ],
+)
+def test_a_rule_or_a_list_of_days_that_cannot_be_one_is_an_error(store, text, code, says):
+    store.config.write_text(text)
+
+    with pytest.raises(UsageError) as error:
+        config.load(store)
+
+    assert error.value.code == code
+    assert says in error.value.message

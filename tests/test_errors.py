@@ -51,7 +51,7 @@ def test_every_kind_is_drawn_in_the_tree() -> None:
 
 
 def test_every_code_in_use_is_in_the_table_and_every_code_of_the_table_is_in_use() -> None:
-    files = [file for file in PACKAGE.rglob("*.py") if file.name != "errors.py"]
+    files = [file for file in PACKAGE.rglob("*.py") if file != PACKAGE / "errors.py"]
     used = {code for file in files for code in USED.findall(file.read_text(encoding="utf-8"))}
 
     assert used == set(errors.CODES)

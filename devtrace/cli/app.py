@@ -10,7 +10,27 @@ from typing import Annotated
 import typer
 
 from devtrace import __version__
-from devtrace.cli import config, doctor, export, init, log, note, sessions, show, stats
+from devtrace.cli import (
+    agent,
+    audit,
+    blame,
+    config,
+    diff,
+    doctor,
+    export,
+    init,
+    log,
+    note,
+    policy,
+    prune,
+    restore,
+    sessions,
+    show,
+    snapshot,
+    stats,
+    verify,
+    why,
+)
 from devtrace.errors import UsageError
 
 _PASS = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
@@ -53,17 +73,36 @@ def run(context: typer.Context) -> int:
     return _direct("run", context)
 
 
+@app.command(context_settings=_PASS)
+def record(context: typer.Context) -> int:
+    """Run a Python program and record what it does."""
+    from devtrace.cli.record import main as run_direct
+
+    return run_direct(context.args)
+
+
+_PARSED_BY: dict[object, type[diff.WithPaths]] = {diff.diff: diff.WithPaths}
 for _command, _summary in (
     (init.init, "Make the store of this repository."),
     (sessions.sessions, "List the sessions."),
     (show.show, "Show a session, or one event in full."),
+    (diff.diff, "Show what an event or a session changed."),
+    (blame.blame, "Tell who wrote each line of a file."),
+    (why.why, "Tell the whole story of one line."),
+    (audit.audit, "Tell how much of a change is explained."),
     (log.log, "List the newest events, or follow them."),
     (note.note, "Write a note into a session."),
+    (snapshot.snapshot, "Keep the working tree as it is now."),
+    (restore.restore, "Bring files back to an earlier state."),
+    (prune.prune, "Forget old states of the working tree."),
+    (verify.verify, "Check that nothing was tampered with."),
     (stats.stats, "Count commands, failures and time."),
     (export.export, "Write a session for other programs."),
     (doctor.doctor, "Explain shells, hooks, store, fallbacks."),
 ):
-    app.command(short_help=_summary)(_command)
+    app.command(short_help=_summary, cls=_PARSED_BY.get(_command))(_command)
+app.add_typer(agent.app, name="agent", short_help="Hear from coding agents.")
+app.add_typer(policy.app, name="policy", short_help="See what is masked.")
 app.add_typer(config.app, name="config", short_help="Read and change the settings.")
 
 

@@ -24,12 +24,12 @@ _LOG_LIMIT = 1 << 20  # bytes after which the log is begun anew
 def take_json_errors(argv: Sequence[str]) -> tuple[list[str], bool]:
     """The command line without `--json-errors`, and whether it was there.
 
-    What follows a `--` belongs to somebody else. `shell` and `run` read the option themselves: for them it
-    stays, behind their name.
+    What follows a `--` belongs to somebody else, and so does what follows the target of `record`, which reads
+    the option itself; `shell` and `run` do so too: for them it stays, behind their name.
     """
     end = argv.index("--") if "--" in argv else len(argv)
     words = [word for word in argv[:end] if word != _FLAG]
-    if words[:1] in (["shell"], ["run"]):
+    if words[:1] in (["shell"], ["run"], ["record"]):
         before = argv.index(words[0])
         return [words[0], *argv[:before], *argv[before + 1 :]], _FLAG in argv[:end]
     return [*words, *argv[end:]], _FLAG in argv[:end]

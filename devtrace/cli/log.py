@@ -133,6 +133,7 @@ class _Printer:
 
     def show(self, db: Any, events: list[dict[str, Any]]) -> None:
         from devtrace.cli import reading
+        from devtrace.query.accounts import told_once
         from devtrace.query.events import with_late_ends
         from devtrace.query.ids import short
         from devtrace.query.sessions import sessions_by_id
@@ -143,7 +144,7 @@ class _Printer:
         else:
             unknown = {event["session"] for event in events} - self._sessions.keys()
             self._sessions.update(sessions_by_id(db, unknown) if unknown else {})
-            events = with_late_ends(db, events)
+            events = told_once(with_late_ends(db, events))
             ids = short(db, [event["id"] for event in events])
             who = reading.reader(self._screen)
             console.paint(self._screen, self._view.lines(events, self._sessions, ids, who))

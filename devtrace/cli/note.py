@@ -25,11 +25,12 @@ def note(
     from devtrace.cli import reading
     from devtrace.query.ids import resolve_session, short
     from devtrace.services import note as service
+    from devtrace.services.own_session import live_session
     from devtrace.workspace import find
 
     workspace = find()
     words = sys.stdin.read().strip() if text == ["-"] else " ".join(text).strip()
-    if service.live_session(workspace, os.environ) and session is None and not workspace.database.exists():
+    if live_session(workspace, os.environ) and session is None and not workspace.database.exists():
         event = service.note(None, workspace, words, os.environ)  # our host has not come to make it yet
         typer.echo(f"Noted in session {event.session[:8]}.")
         return

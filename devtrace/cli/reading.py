@@ -1,6 +1,7 @@
 """What every reading command does first: find the store, bring it up to date, know the reader.
 
-Lives here: `opened`, `asking`, `reader`, writing answers to stdout. Not here: errors (border.py).
+Lives here: `opened`, `refreshed`, `asking`, `reader`, writing answers to stdout. Not here: errors
+(border.py).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from contextlib import closing, contextmanager
 from rich.console import Console
 
 from devtrace.cli.border import say
-from devtrace.services.refresh import open_fresh
+from devtrace.services.refresh import Fresh, open_fresh
 from devtrace.store.connection import from_sqlite_error
 from devtrace.views.console import width_of
 from devtrace.views.timeline import Reader
@@ -25,12 +26,18 @@ from devtrace.workspace import Workspace, find
 @contextmanager
 def opened(workspace: Workspace | None = None) -> Iterator[sqlite3.Connection]:
     """The store above here, open and as fresh as it can be made; says so when it is not."""
-    found = workspace or find()
-    fresh = open_fresh(found)
+    with refreshed(workspace or find()) as fresh:
+        yield fresh.db
+
+
+@contextmanager
+def refreshed(workspace: Workspace) -> Iterator[Fresh]:
+    """The same of a store that is known, with what was found while it was made fresh."""
+    fresh = open_fresh(workspace)
     if fresh.stale is not None:
         say(f"The store is shown as it was last left: {fresh.stale.message} [{fresh.stale.code}]")
-    with closing(fresh.db), asking(found):
-        yield fresh.db
+    with closing(fresh.db), asking(workspace):
+        yield fresh
 
 
 @contextmanager

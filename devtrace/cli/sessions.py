@@ -18,8 +18,9 @@ def sessions(
 ) -> None:
     """List the sessions, the newest first.
 
-    Here --kind is the kind of session: shell, run or import. --since and --until keep the sessions that
-    were open at some moment between the two.
+    Here --kind is the kind of session: shell, run, recorder or import. --since and --until keep the sessions
+    that were open at some moment between the two. The Python programs that were recorded in a session are
+    counted beside it; --kind recorder lists them.
 
     \b
     Example:
@@ -28,7 +29,7 @@ def sessions(
     from devtrace.cli import border, reading
     from devtrace.cli.options import make_filters
     from devtrace.query.ids import short
-    from devtrace.query.sessions import list_sessions
+    from devtrace.query.sessions import count_traces, list_sessions
     from devtrace.views import console, jsonl
     from devtrace.views.sessions import session_lines
 
@@ -45,4 +46,5 @@ def sessions(
             return
         screen = console.make_console()
         ids = short(db, [row["id"] for row in found])
-        console.paint(screen, session_lines(found, ids, reading.reader(screen)))
+        traces = count_traces(db, ids)
+        console.paint(screen, session_lines(found, ids, reading.reader(screen), traces))

@@ -64,6 +64,7 @@ def main(arguments: Sequence[str], *, json_errors: bool = False) -> int:
         login=getattr(options, "login", None),
         output=options.output,
         exact=getattr(options, "exact", None),
+        prefix=options.prefix,
         argv=tuple(words),
     )
     outcome = shell.run(order, lambda begun: _announce(begun, kind, json_errors))
@@ -91,6 +92,12 @@ def _parser(name: str) -> _Parser:
     parser.add_argument("--label", metavar="TEXT", help="a title for the session")
     parser.add_argument(
         "--no-output", dest="output", action="store_const", const=False, help="keep no terminal output"
+    )
+    parser.add_argument(
+        "--no-prefix",
+        dest="prefix",
+        action="store_false",
+        help="put nothing before the commands of an agent that would take it (Claude Code)",
     )
     parser.add_argument(
         "--json-errors", action="store_true", help="end an error with one line of JSON on stderr"

@@ -36,13 +36,15 @@ def stats(
     from devtrace.cli import border, reading
     from devtrace.cli.options import make_filters
     from devtrace.services import stats as service
+    from devtrace.workspace import find
 
     wanted = make_filters(
         kind=None, agent=agent, actor=actor, since=since, until=until, failed=failed, path=path, limit=None
     )
     if not everywhere:
         with reading.opened() as db:
-            _answer(service.here(db, wanted), {}, limit=limit, json=json)
+            kept = service.kept(find(), db)._asdict()
+            _answer(service.here(db, wanted), {"bytes": kept}, limit=limit, json=json)
         return
     found = service.everywhere(wanted)
     for store, error in found.missing:
@@ -59,11 +61,14 @@ def stats(
 def _answer(found: Stats, stores: dict[str, Any], *, limit: int, json: bool) -> None:
     from devtrace.cli import reading
     from devtrace.views import console, jsonl
-    from devtrace.views.stats import stats_lines
+    from devtrace.views.stats import kept_line, stats_lines
 
     if not json:
         screen = console.make_console()
-        console.paint(screen, stats_lines(found, console.width_of(screen), top=limit))
+        lines = stats_lines(found, console.width_of(screen), top=limit)
+        if "bytes" in stores:
+            lines += [[], kept_line(stores["bytes"])]
+        console.paint(screen, lines)
         return
     totals = {name: value for name, value in found.items() if name not in ("top", "agents")}
     reading.answer(

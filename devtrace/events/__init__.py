@@ -5,7 +5,9 @@ Not here: where events go (pipeline, store), how they are shown (views).
 A new kind is one new class with `@kind("name")` in a file of this folder.
 """
 
+from devtrace.events.agent import DOES, AgentPayload, AgentSession, AssistantMessage, Prompt, ToolCall
 from devtrace.events.command import OUTPUT_BLOB, TIMING_BLOB, Output, RunCommand
+from devtrace.events.edit import ATTRIBUTIONS, EditFiles, FileChange
 from devtrace.events.envelope import (
     KINDS,
     Body,
@@ -20,31 +22,50 @@ from devtrace.events.envelope import (
     sensitive_fields,
     text_and_bytes,
 )
+from devtrace.events.git import GitCommit, GitSnapshot
+from devtrace.events.io import Io
 from devtrace.events.note import Note
-from devtrace.events.session import Gap, Policy
-from devtrace.events.shape import check_body, is_shallow, unfit
+from devtrace.events.session import Gap, Policy, gap_event
+from devtrace.events.shape import check_body, is_plain, is_shallow, titled, unfit
+from devtrace.events.trace import PythonTrace
 
 __all__ = [
+    "ATTRIBUTIONS",
+    "DOES",
     "KINDS",
     "OUTPUT_BLOB",
     "TIMING_BLOB",
+    "AgentPayload",
+    "AgentSession",
+    "AssistantMessage",
     "Body",
+    "EditFiles",
     "Event",
+    "FileChange",
     "Frame",
     "Gap",
+    "GitCommit",
+    "GitSnapshot",
+    "Io",
     "Note",
     "Output",
     "Policy",
+    "Prompt",
+    "PythonTrace",
     "RunCommand",
+    "ToolCall",
     "body_from_data",
     "check_body",
     "check_frame",
+    "gap_event",
     "is_int",
     "is_moment",
+    "is_plain",
     "is_shallow",
     "kind",
     "sensitive",
     "sensitive_fields",
     "text_and_bytes",
+    "titled",
     "unfit",
 ]

@@ -38,7 +38,9 @@ class RunCommand(Body):
     """A command line and its end. `exit_code` follows the shell: 128+n for signal n."""
 
     command: str | None = sensitive()  # None: private, or not to be had: see text_form
-    text_form: str = "exact"  # exact, normalised (bash joined the lines), private, unknown
+    # exact, normalised (bash joined the lines), unwrapped (without what an agent's client puts around a
+    # command before it gives it to a shell), private, unknown
+    text_form: str = "exact"
     reason: str | None = None  # why text_form is private or unknown
     cwd: str = sensitive()
     cwd_end: str | None = sensitive(default=None)  # None: as cwd, or the end was not seen

@@ -75,9 +75,9 @@ class Event:
     started_us: int
     ended_us: int | None = None  # None: still running, or the end was never seen
     status: str  # one of STATUSES
-    source: str  # interactive, bash_env, zshenv, fifo, host, cli: which channel told us
+    source: str  # interactive, bash_env, zshenv, fifo, host, cli, recorder: which channel told us
     exit_source: str | None = (
-        None  # shell, next_prompt, waitpid, pidfd, unknown; None: not a thing that exits
+        None  # shell, next_prompt, waitpid, pidfd, recorder, unknown; None: not a thing that exits
     )
     trusted: int  # 2 nonce, 1 process tree, 0 neither
     body: Body

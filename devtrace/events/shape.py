@@ -18,7 +18,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 from devtrace.errors import UsageError
 from devtrace.events.command import TIMING_BLOB
-from devtrace.events.envelope import KINDS, Frame, is_int, is_moment
+from devtrace.events.envelope import KINDS, Frame, body_from_data, is_int, is_moment
 
 _DEEPEST = 64  # levels of objects and lists; SQLite reads 1,000, and Python as many as its stack has left
 _Fits = Callable[[object], bool]
@@ -57,6 +57,13 @@ def check_body(frame: Frame) -> Frame:
     return frame
 
 
+def titled(frame: Frame) -> Frame:
+    """The frame with its headline, where a guest that knows no types left that to us."""
+    if frame["title"] or frame["kind"] not in KINDS:
+        return frame
+    return {**frame, "title": body_from_data(frame["kind"], frame["data"]).headline()}
+
+
 def is_shallow(value: object, room: int = _DEEPEST) -> bool:
     """Whether JSON-like data nests no deeper than every reader can follow."""
     if not isinstance(value, (dict, list)):
@@ -78,6 +85,8 @@ def unfit(field: str) -> UsageError:
 _EVERY_KIND: dict[str, Callable[[Any], bool]] = {
     "redacted": lambda value: isinstance(value, list) and all(isinstance(rule, str) for rule in value),
     "blobs": lambda value: not value,
+    "dropped": lambda value: isinstance(value, str),
+    "truncated": lambda value: isinstance(value, dict) and all(map(is_int, value.values())),
 }
 
 
@@ -111,7 +120,18 @@ def _fits(hint: Any) -> _Fits:
     if get_origin(hint) is list:
         (inner,) = (_fits(one) for one in get_args(hint))
         return lambda value: isinstance(value, list) and all(map(inner, value))
+    if get_origin(hint) is dict:
+        return lambda value: isinstance(value, dict) and is_plain(value)
     raise TypeError(f"no frame holds a field of type {hint}")
+
+
+def is_plain(value: object) -> bool:
+    """Whether it is JSON that the chain can hold; how deep it is was looked at before."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) for name in value) and all(map(is_plain, value.values()))
+    if isinstance(value, list):
+        return all(map(is_plain, value))
+    return any(fits(value) for fits in _PLAIN.values())
 
 
 def _is_timing(payload: bytes) -> bool:

@@ -10,21 +10,24 @@ Not here: the rules (secrets.py, known.py). Standard library only, and no datacl
 from __future__ import annotations
 
 import hmac
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from devtrace.policy.escapes import Plain
+from devtrace.policy.names import compiled
 from devtrace.policy.timing import Edit, shifted
 
 if TYPE_CHECKING:
     from devtrace.policy.known import Known
 
+_MARKER = rb"\[redacted:[a-z0-9-]+(?::[0-9a-f]{8})?\]"
 WITHHELD = "[withheld: policy failure]"
 _OUTPUT, _TIMING = "output", "timing"  # as events.command names them, which a guest must not import
 
 _LONGEST_FIELD = 20  # characters of a name in `data` that is a field's, and no text
 
-_TEACH = ("secret-variable", "url-password")  # rules that know a value by what stands beside it
+_MOST_TAGS = 4096  # that are remembered: a dump of secrets asks for the same few again and again
 
 # Edges of a text beside which something was not kept: a secret may be there in part.
 CUT_START = 1
@@ -36,24 +39,70 @@ Span = tuple[int, int, str, bytes | None]
 Step = Callable[[bytes, int], Iterable[Span]]
 
 
+class Found(NamedTuple):
+    """A secret in some bytes: where it stands, the rule that found it, its tag (`Policy.tag`)."""
+
+    start: int
+    end: int
+    rule: str
+    tag: str | None
+
+
+class Part(NamedTuple):
+    """What became of a part of some bytes, the place up to which it reaches, and what was found in it."""
+
+    data: bytes
+    upto: int
+    found: list[Found]
+
+
 class Policy:
     """A chain of steps. Never raises: a text that a step fails on is withheld. For one thread."""
 
-    def __init__(self, steps: Iterable[Step], salt: bytes | None = None, known: Known | None = None):
-        """`known`: the step among them that learns values."""
+    def __init__(
+        self,
+        steps: Iterable[Step],
+        salt: bytes | None = None,
+        known: Known | None = None,
+        allowed: Callable[[bytes], bool] | None = None,
+        teachers: frozenset[str] = frozenset(),
+    ):
+        """`known`: the step among them that learns values, and `teachers` the rules that it learns from.
+
+        `allowed`: whether a secret is none after all.
+        """
+        self._teachers = teachers
+        self._tags: dict[bytes, str] = {}
         self._steps = tuple(steps)
         self._salt = salt
         self._known = known
+        self._allowed = allowed
         self.counts: dict[str, int] = {}  # how many secrets each rule replaced
+        self.is_passed_on: Callable[[BaseException], bool] = lambda _: False  # no rule's failure: a handler's
 
     @classmethod
-    def for_session(cls, environment: Mapping[str, str], salt: bytes | None) -> Policy:
-        """The rules, and the secret values of this environment; the salt makes equal secrets comparable."""
+    def for_session(
+        cls,
+        environment: Mapping[str, str],
+        salt: bytes | None,
+        rules: Mapping[str, str] | None = None,
+        allow: Mapping[str, str] | None = None,
+    ) -> Policy:
+        """The rules, and the secret values of this environment; the salt makes equal secrets comparable.
+
+        `rules` and `allow`: the user's own, by their names (custom.py); his rules come first.
+        """
         from devtrace.policy.known import known_values
-        from devtrace.policy.secrets import RULES
+        from devtrace.policy.secrets import RULES, TEACHERS
 
         known = known_values(environment)
-        return cls((*RULES, known), salt, known)
+        if not rules and not allow:
+            return cls((*RULES, known), salt, known, None, TEACHERS)
+        from devtrace.policy.custom import allowed, custom_rules
+
+        own = rules or {}
+        steps: tuple[Step, ...] = (*custom_rules(own), *RULES, known)
+        return cls(steps, salt, known, allowed(allow or {}), TEACHERS | own.keys())
 
     def learn(self, values: Iterable[bytes]) -> None:
         """From now on these values are secrets wherever they stand; they are kept in memory only.
@@ -64,6 +113,32 @@ class Policy:
         if self._known is not None:
             for value in values:
                 self._known.add(value)
+
+    def tag(self, secret: bytes) -> str | None:
+        """What stands for a secret in its marker: 8 hex digits of an HMAC; None without a salt."""
+        if self._salt is None:
+            return None
+        tag = self._tags.get(secret)
+        if tag is None:
+            tag = hmac.digest(self._salt, secret, "sha256").hex()[:8]
+            if len(self._tags) < _MOST_TAGS:
+                self._tags[secret] = tag
+        return tag
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """The steps of the chain, in their order."""
+        return self._steps
+
+    @property
+    def known(self) -> Known | None:
+        """The step among them that knows values."""
+        return self._known
+
+    @property
+    def learned(self) -> list[bytes]:
+        """The secrets that turned up so far, for another policy of the same process to learn."""
+        return [] if self._known is None else self._known.learned
 
     def redact(self, frame: dict[str, Any]) -> dict[str, Any]:
         """A frame whose title, cwd, data and blobs hold no secret that a rule knows.
@@ -92,6 +167,23 @@ class Policy:
             data = text.encode("utf-8", "replace")
         redacted, edits = self._replace(data, 0)
         return redacted.decode("utf-8", "surrogateescape") if edits else text
+
+    def redact_json(self, text: str) -> str:
+        """A text that is JSON, each text in it redacted as it was meant and not as JSON writes it.
+
+        In JSON a line end and a quote are escaped, and what stands behind them is in no place that a rule
+        knows. Anything else comes back as it is, and is still to be redacted.
+        """
+        import json
+
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return text
+        if not isinstance(value, dict | list):
+            return text
+        kept = self.redact_values(value)
+        return text if kept == value else json.dumps(kept, ensure_ascii=False, separators=(",", ":"))
 
     def redact_bytes(self, data: bytes) -> bytes:
         """The same for bytes in any encoding."""
@@ -159,30 +251,75 @@ class Policy:
             info["redacted"] = len(output) - len(head) - len(tail)
         return head + tail, edits
 
+    def find(self, data: bytes, edges: int = 0) -> list[Found]:
+        """The secrets in the bytes, in their order and apart. Raises whatever a step raises."""
+        plain = Plain(data)
+        return [
+            Found(*plain.span(first, last), rule, self.tag(_secret(plain.text, first, last, secret)))
+            for first, last, rule, secret in self._spans(plain.text, edges)
+        ]
+
+    def redact_part(self, data: bytes, start: int, stop: int, edges: int = 0) -> Part:
+        """What begins in `data[start:stop]`, redacted; the bytes around it are there to judge by.
+
+        It reaches beyond `stop` when a secret does. A secret that begins before `start` is masked from there.
+        """
+        try:
+            found = [one for one in self.find(data, edges) if one.end > start and one.start < stop]
+        except Exception as error:  # as in `_replace`
+            if self.is_passed_on(error):
+                raise
+            return Part(self._failed().encode(), max(start, stop), [])
+        pieces, at = [], start
+        plain = Plain(data)
+        for one in found:
+            marker = self.marker(one.rule, one.tag) + plain.sequences(max(one.start, start), one.end)
+            pieces += [data[at : max(one.start, start)], marker]
+            self._count(one.rule)
+            at = one.end
+        upto = max(at, stop)
+        return Part(b"".join([*pieces, data[at:upto]]), upto, found)
+
     def _replace(self, data: bytes, edges: int) -> tuple[bytes, list[Edit]]:
         """The redacted bytes, and the edits as (start, end, new length) in the old ones."""
         try:
             plain = Plain(data)
-            text = plain.text
-            spans: list[Span] = []
-            for step in self._steps:
-                spans += step(text, edges)
-            if not spans:
-                return data, []
-            if self._known is not None:
-                taught = [text[start:end] for start, end, rule, _ in spans if rule in _TEACH]
-                if sum(map(self._known.learn, taught)):
-                    spans += self._known(text, edges)
-            return self._marked(data, plain, _merged(spans))
-        except Exception:  # a rule failed: what it could not judge must not be kept
+            spans = self._spans(plain.text, edges)
+            return self._marked(data, plain, spans) if spans else (data, [])
+        except Exception as error:  # a rule failed: what it could not judge must not be kept
+            if self.is_passed_on(error):
+                raise
             withheld = self._failed().encode()
             return withheld, [(0, len(data), len(withheld))]
+
+    def _spans(self, text: bytes, edges: int) -> list[Span]:
+        spans: list[Span] = []
+        for step in self._steps:
+            spans += step(text, edges)
+        if not spans:
+            return []
+        spans = self._real(text, spans)
+        if self._known is not None:
+            taught = [text[start:end] for start, end, rule, _ in spans if rule in self._teachers]
+            if sum(map(self._known.learn, taught)):
+                spans += self._real(text, self._known(text, edges))
+        return _merged(spans)
+
+    def _real(self, text: bytes, spans: Iterable[Span]) -> list[Span]:
+        """Without what the user allows, and what stands in a marker: redacting twice changes nothing."""
+        markers = [one.span() for one in compiled(_MARKER).finditer(text)] if b"[redacted:" in text else []
+        return [
+            span
+            for span in spans
+            if not (self._allowed and self._allowed(_secret(text, *span[:2], span[3])))
+            and not (markers and _is_inside(span, markers))
+        ]
 
     def _marked(self, data: bytes, plain: Plain, spans: list[Span]) -> tuple[bytes, list[Edit]]:
         pieces, edits, at = [], [], 0
         for first, last, rule, secret in spans:
             start, end = plain.span(first, last)
-            marker = self._marker(rule, plain.text[first:last] if secret is None else secret)
+            marker = self.marker(rule, self.tag(_secret(plain.text, first, last, secret)))
             marker += plain.sequences(start, end)
             pieces += [data[at:start], marker]
             edits.append((start, end, len(marker)))
@@ -190,10 +327,9 @@ class Policy:
             at = end
         return b"".join([*pieces, data[at:]]), edits
 
-    def _marker(self, rule: str, secret: bytes) -> bytes:
-        if self._salt is None:
-            return f"[redacted:{rule}]".encode()
-        return f"[redacted:{rule}:{hmac.digest(self._salt, secret, 'sha256').hex()[:8]}]".encode()
+    def marker(self, rule: str, tag: str | None) -> bytes:
+        """What stands for a secret: `[redacted:RULE:TAG]`, and without a salt `[redacted:RULE]`."""
+        return f"[redacted:{rule}]".encode() if tag is None else f"[redacted:{rule}:{tag}]".encode()
 
     def _count(self, rule: str) -> None:
         self.counts[rule] = self.counts.get(rule, 0) + 1
@@ -201,6 +337,16 @@ class Policy:
     def _failed(self) -> str:
         self._count("policy-failure")
         return WITHHELD
+
+
+def _is_inside(span: Span, markers: list[tuple[int, int]]) -> bool:
+    """Whether it stands in one of the markers, which are in order and apart."""
+    index = bisect_right(markers, (span[0], 1 << 62)) - 1
+    return index >= 0 and span[1] <= markers[index][1]
+
+
+def _secret(text: bytes, start: int, end: int, secret: bytes | None) -> bytes:
+    return text[start:end] if secret is None else secret
 
 
 def _merged(spans: Iterable[Span]) -> list[Span]:

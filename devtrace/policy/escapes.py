@@ -1,7 +1,8 @@
 """Terminal output without its colours, and the way back: a secret is found across a colour.
 
 Only what moves no text is taken out: CSI sequences, character sets, single-character functions (ECMA-48,
-section 5). The strings of OSC and DCS stay, since a secret may stand in a title or a link.
+section 5), and colours that are written out in a command or a source. The strings of OSC and DCS stay, since
+a secret may stand in a title or a link.
 
 Lives here: `Plain`. Not here: what is looked for (secrets.py, known.py). Standard library only, no dataclass.
 """
@@ -11,7 +12,11 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, bisect_right
 
-_SEQUENCE = re.compile(rb"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]|[()*+ #%][ -~]|[0-9=>DEHMNOZclno|}~]))+")
+# Written out, as in `printf '\\033[1m...'`: colours only, in the ways in which ESC is usually spelled.
+_WRITTEN = rb"\\(?:0?33|[eE]|x1[bB]|u001[bB])\[[0-9;]{0,32}m"
+_SEQUENCE = re.compile(
+    rb"(?:\x1b(?:\[[0-?]*[ -/]*[@-~]|[()*+ #%][ -~]|[0-9=>DEHMNOZclno|}~])|" + _WRITTEN + rb")+"
+)
 
 
 class Plain:
@@ -23,7 +28,7 @@ class Plain:
         self._data = data
         self._where: list[int] = []  # positions in `text` at which something was taken out, ascending
         self._removed: list[int] = []  # and how many bytes were taken out up to there
-        if b"\x1b" not in data:
+        if b"\x1b" not in data and not (b"\\" in data and b"[" in data):
             self.text = data
             return
         pieces, at, removed = [], 0, 0

@@ -10,6 +10,7 @@ only, and no dataclass: guests import this.
 from __future__ import annotations
 
 import binascii
+import re
 from collections.abc import Iterable, Iterator, Mapping
 
 from devtrace.policy.chain import CUT_END, CUT_START, Span
@@ -29,13 +30,16 @@ _STRIDE = LEAST_VALUE - _PROBE + 1  # a form holds a whole probe at one of so ma
 _PER_FORM = 6  # bytes of a text that are probed in the time in which it is searched for one form
 _LEAST_PART = 4  # bytes of a value beside a cut
 _LEAST_BASE64 = 8
+_RESERVED = b";,/?:@&=+$!'()*#"  # which JavaScript's encodeURI leaves as they are
+# Characters of texts and names, the most frequent last; what is none of them is rare.
+_COMMON = "#QZXJKVWYGHBUMFPqDCLNORITzSAEjxkvwyb9786543fgpmu2chdl01-/:._,nsiroate "
 _UNRESERVED = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"
 
 
 class Known:
     """A step of the chain that finds values, wherever and however they are written."""
 
-    __slots__ = ("_both", "_forms", "_learned", "_probes", "_run", "_shortest_run")
+    __slots__ = ("_both", "_forms", "_glance", "_probes", "_run", "_shortest_run", "learned")
 
     def __init__(self, values: Iterable[bytes] = ()):
         self._forms: dict[bytes, bytes] = {}  # how it may be written -> the value
@@ -43,7 +47,8 @@ class Known:
         self._probes: dict[bytes, list[bytes]] = {}  # the first few bytes of a form -> the forms
         self._shortest_run = 1 << 15
         self._run = b""
-        self._learned = 0
+        self._glance: re.Pattern[str] | None = None
+        self.learned: list[bytes] = []  # the values that turned up
         for value in values:
             self.add(value)
 
@@ -59,15 +64,16 @@ class Known:
         self._both |= dict.fromkeys(forms | encoded, value)
         self._shortest_run = min(self._shortest_run, *map(len, encoded), 1 << 15)
         self._run = rb"[A-Za-z0-9+/_-]{%d}" % self._shortest_run
+        self._glance = None  # made anew when somebody asks
 
     def learn(self, value: bytes) -> bool:
         """Take a value that a rule found, if it looks like nothing but a secret; whether it is a new one.
 
         A rule that was wrong once must not mask a plain word from then on.
         """
-        if self._learned >= MOST_LEARNED or value in self._both or not looks_like_a_secret(value):
+        if len(self.learned) >= MOST_LEARNED or value in self._both or not looks_like_a_secret(value):
             return False
-        self._learned += 1
+        self.learned.append(value)
         self.add(value)
         return True
 
@@ -82,6 +88,26 @@ class Known:
             for form, value in self._both.items():
                 yield from _beside_a_cut(text, form, value, edges)
 
+    def begun_at_end(self, text: bytes, least: int) -> int:
+        """How many bytes at the end are the begin of a value, the longest; 0: fewer than `least`."""
+        longest = 0
+        for form in self._both:
+            at = text.find(form[:least], max(0, len(text) - len(form)))
+            while 0 <= at < len(text) - longest:
+                if form.startswith(text[at:]):
+                    longest = len(text) - at
+                at = text.find(form[:least], at + 1)
+        return longest
+
+    def may_stand_in(self, text: str) -> bool:
+        """Whether a short text, one character a byte, can hold a value: by a few bytes of each form."""
+        if not self._both:
+            return False
+        glance = self._glance
+        if glance is None:
+            glance = self._glance = re.compile(_rare_places(self._both), re.ASCII)
+        return glance.search(text) is not None and bool(self._present(text.encode("latin-1")))
+
     def _present(self, text: bytes) -> list[bytes]:
         """The forms that the text holds: a short text is probed, a long one searched for each form."""
         if len(text) < len(self._forms) * _PER_FORM:
@@ -92,12 +118,33 @@ class Known:
         return [form for form in candidates if form in text]
 
 
+def _rare_places(forms: Iterable[bytes]) -> str:
+    """A pattern that fits within each form: its rarest character, and what stands on either side of it.
+
+    It begins with characters that most texts have not: these are passed at the speed of a scan.
+    """
+    beside: dict[str, set[str]] = {}
+    for form in forms:
+        text = form.decode("latin-1")
+        at = min(range(1, len(text) - 1), key=lambda place: _COMMON.find(text[place]))
+        around = text[max(0, at - 2) : at + 4]
+        after = re.escape(text[at + 1 : at + 4])
+        beside.setdefault(text[at], set()).add(f"{after}(?<={re.escape(around)})")
+    return "|".join(f"{re.escape(sign)}(?:{'|'.join(sorted(rest))})" for sign, rest in sorted(beside.items()))
+
+
 def known_values(environment: Mapping[str, str]) -> Known:
     """A step that finds the values of the secret-named variables of this environment."""
-    return Known(sorted(_values(environment)))
+    return Known(sorted(secret_values(environment)))
 
 
-def _values(environment: Mapping[str, str]) -> set[bytes]:
+def is_maskable(value: bytes) -> bool:
+    """Whether a value is long and rare enough to be masked wherever it stands."""
+    return len(value) >= LEAST_VALUE and not is_too_common(value)
+
+
+def secret_values(environment: Mapping[str, str]) -> set[bytes]:
+    """The values that a name makes a secret, and the passwords in URLs."""
     values = set()
     for name, text in environment.items():
         value = text.encode("utf-8", "surrogateescape").strip()
@@ -105,24 +152,27 @@ def _values(environment: Mapping[str, str]) -> set[bytes]:
             values.add(value)
         if b"://" in value and (match := compiled(rb"[^:/@\s]+://[^:/@\s]*:([^/\s]+)@").match(value)):
             values.add(match[1])
-    return {
-        value
-        for value in values
-        if len(value) >= LEAST_VALUE
-        and not is_too_common(value)
-        and not is_placeholder(value, is_expanded=False)
-    }
+    return {value for value in values if is_maskable(value) and not is_placeholder(value, is_expanded=False)}
 
 
 def _forms(value: bytes) -> set[bytes]:
     forms = {value, value.replace(b"\n", b"\r\n")}  # a terminal writes CR LF for a newline
     for mark in (b"%%%02X", b"%%%02x"):
-        quoted = b"".join(bytes((byte,)) if byte in _UNRESERVED else mark % byte for byte in value)
-        forms |= {quoted, quoted.replace(b"%20", b"+")}
+        for plain in (_UNRESERVED, _UNRESERVED + b"/", _UNRESERVED + b"!'()*", _UNRESERVED + _RESERVED):
+            quoted = b"".join(bytes((byte,)) if byte in plain else mark % byte for byte in value)
+            forms |= {quoted, quoted.replace(b"%20", b"+")}
     forms |= _in_json(value)
     forms.add(compiled(rb"([^A-Za-z0-9_@%+=:,./-])").sub(rb"\\\1", value))
-    forms.add(value.replace(b"'", b"'\\''"))
+    forms |= {value.replace(b"'", quote) for quote in (b"'\\''", b"'\"'\"'", b"\\'", b"''")}
+    forms.add(compiled(rb"([$`\"\\])").sub(rb"\\\1", value))  # in a shell's double quotes
+    forms.add(_in_html(value))
     return forms
+
+
+def _in_html(value: bytes) -> bytes:
+    for sign, name in ((b"&", b"&amp;"), (b"<", b"&lt;"), (b">", b"&gt;"), (b'"', b"&quot;")):
+        value = value.replace(sign, name)
+    return value
 
 
 def _in_json(value: bytes) -> set[bytes]:
@@ -131,7 +181,9 @@ def _in_json(value: bytes) -> set[bytes]:
     text = value.decode("utf-8", "surrogateescape")
     wide = json.dumps(text, ensure_ascii=False)[1:-1].encode("utf-8", "surrogateescape")
     plain = json.dumps(text)[1:-1].encode()
-    return {wide, plain, wide.replace(b"/", b"\\/")}
+    twice = json.dumps(wide.decode("utf-8", "surrogateescape"), ensure_ascii=False)[1:-1]
+    html = plain.replace(b"&", b"\\u0026").replace(b"<", b"\\u003c").replace(b">", b"\\u003e")
+    return {wide, plain, html, twice.encode("utf-8", "surrogateescape"), wide.replace(b"/", b"\\/")}
 
 
 def _in_base64(value: bytes) -> set[bytes]:

@@ -37,7 +37,8 @@ _VARIABLE = (
 )
 _ONE_NAME = rb"\$\{?[A-Z_][A-Z0-9_]*\}?|\$?\{\{[^{}]*\}\}|\{[A-Za-z_][A-Za-z0-9_.]*\}|%\([A-Za-z_]+\)[sd]"
 _STANDS_FOR = (
-    rb":?(?:[*.xX_#-]|\xe2\x80[\xa2\xa6])+|<[^<>]{1,64}>|\[[A-Za-z_ -]{1,32}\]|[?]|%[sdvq]|:[a-z_]+|@[a-z_]+"
+    rb":?(?:[*.xX_#-]|\xe2\x80[\xa2\xa6])+|<[^<>]{1,64}>|\[[A-Za-z_ -]{1,32}\]|[?]|![01]|%[sdvq]|:[a-z_]+"
+    rb"|@[a-z_]+|\$\{[A-Za-z_]+\.[\w.-]+\}"
 )
 _READS_IT = (
     rb"(?:os\.environ|os\.getenv|getenv|environ[.\[(]|process\.env|import\.meta\.env|System\.getenv|ENV\[|env\."
@@ -47,8 +48,8 @@ _TOO_LONG_FOR_A_WORD = 20
 _SCHEME = rb"(?:bearer|basic|token|digest)?[ :=_/.-]*"
 
 _NO_VALUE = frozenset(
-    b"true false yes no on off none null nil undefined enabled disabled default optional required auto always"
-    b" never empty unset string str text hidden redacted prompt".split()
+    b"true false yes no on off none null nil void undefined enabled disabled default optional required auto"
+    b" always never empty unset string str text hidden redacted prompt".split()
 )
 _TOO_COMMON = frozenset(
     b"password passwd passphrase secret token apikey changeme example username localhost postgres mysql"
@@ -56,10 +57,24 @@ _TOO_COMMON = frozenset(
     b" development develop production staging docker vagrant ubuntu debian public private".split()
 )
 
+# Words of a sentence, where somebody speaks of an option and does not use it.
+PROSE = frozenset(
+    b"to is are was the a an for and or in with from if of on that this option flag options flags can will"
+    b" must should may has have value values argument instead name string text path file when"
+    b" as by at it not you your too also only".split()
+)
+# What a text of help calls a value: PASSWORD, DB_PASS.
+_METAVARIABLE = rb"(?:[A-Z0-9]+_)*(?:PASSWORD|PASSWD|PASS|PASSPHRASE|PWD|TOKEN|KEY|VALUE|STRING|TEXT)"
+
+
+def telling_words() -> bytes:
+    """How the words look that make a name a secret's, as a pattern for lower-case names."""
+    return _WORD
+
 
 def is_secret_name(name: str) -> bool:
     """Whether a variable or option of that name holds a secret: `FOO_TOKEN`, `db-password`, `apiKey`."""
-    return is_a_secrets(name.encode("utf-8", "surrogateescape").lower())
+    return is_a_secrets(name.encode("utf-8", "surrogatepass").lower())
 
 
 @lru_cache(maxsize=1024)  # a source about tokens says the same few names on every line
@@ -79,6 +94,8 @@ def is_placeholder(value: bytes, *, is_expanded: bool = True) -> bool:
     plain = value.strip(b" \t\"'")
     if not plain or plain.lower() in _NO_VALUE:
         return True
+    if plain.isalnum() and plain[:1] not in b"xXgk":  # what the patterns below cannot fit
+        return False
     if compiled(_STANDS_FOR).fullmatch(plain) or compiled(_READS_IT).match(plain):
         return True
     if not is_expanded:
@@ -89,6 +106,11 @@ def is_placeholder(value: bytes, *, is_expanded: bool = True) -> bool:
         return False
     literal = compiled(_VARIABLE).sub(b"", plain)
     return literal != plain and compiled(_SCHEME, re.IGNORECASE).fullmatch(literal) is not None
+
+
+def is_metavariable(value: bytes) -> bool:
+    """Whether a value is what a text of help writes in a value's place: `-p PASSWORD`."""
+    return compiled(_METAVARIABLE).fullmatch(value) is not None
 
 
 def is_too_common(value: bytes) -> bool:
@@ -116,7 +138,7 @@ def looks_random(value: bytes, least: int) -> bool:
     )
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=512)  # more than all rules together have: what falls out is compiled again
 def compiled(pattern: bytes, flags: int = 0) -> re.Pattern[bytes]:
     """A rule's pattern, compiled when it is first needed: a guest that prints nothing pays nothing."""
     return re.compile(pattern, flags)

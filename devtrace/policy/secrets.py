@@ -9,21 +9,41 @@ Lives here: the rules. Not here: what makes a name a secret's (names.py), secret
 
 from __future__ import annotations
 
+import binascii
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from devtrace.policy import commands, places
 from devtrace.policy.chain import CUT_END, CUT_START, Span
-from devtrace.policy.names import compiled, is_a_secrets, is_placeholder, looks_random
+from devtrace.policy.fields import NEXT_ITEM, QUOTED_NEXT, field_value, is_a_names_name
+from devtrace.policy.names import PROSE, compiled, is_a_secrets, is_placeholder, looks_random
+from devtrace.policy.tokens import tokens
+from devtrace.policy.words import LONGEST, plain_words, value_at
 
-_LONGEST = 4096  # bytes of one value
 _LONGEST_KEY = 65_536
+_FAR_ABOVE = 1024  # bytes above a line in which its section's heading may stand
 _LEAST_TOKEN = 20  # bytes of a user's name in a URL that is none
+_LEAST_QUOTED = 8  # bytes of one that stands in quotes behind ` = ` in the middle of a line
 _LEAST_ASSIGNED = 3  # bytes; less is no secret, but accesskey="n" of HTML, or a counter
+_LONG = 256  # bytes of a value that is no expression any more
 _FAR = 128  # bytes that a name may go back from the word that makes it a secret's
-_NAME_BYTES = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-")
-_GOES_ON = b"=:+? \t"  # what may stand between a name and its value: without it, nothing is assigned
+_NAME_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+_DASH, _EQUALS = ord("-"), ord("=")
+_ASSIGNS = b" \t:=+?"
 # Where to look closer; names.py decides.
 _ROOT = rb"token|secret|passw|passphrase|credential|pgpass|sshpass|_pass|_pw|key|_pat"
+# How text goes on behind a name to which something is given; what a program computes is left out at once.
+_GIVEN = (
+    rb"(?=[ \t\r\n+:?=\\\"'<>,])"  # most fail at once
+    rb"(?=[ \t]*[+:?]?=(?![=~>])(?![ \t]*[a-z_][a-z0-9_.]*\()"
+    rb"|(?:\\{1,3}[\"']|[\"'])?[ \t]*:(?![:=])(?![ \t]*[a-z_.]+[(,;)}\]])"
+    rb"|[ \t](?![-= \t\r\n{})|,#<>&;]|(?:"
+    + b"|".join(sorted(PROSE))
+    + rb")[\s.,])|>[^<>\n]|</key>|[\"'][ \t]*\{"
+    rb"|(?![:=])(?:[\"']?[ \t]*,?[ \t]*\r?\n?[ \t+-]*[\"']?value"
+    rb"|" + QUOTED_NEXT + rb"|[\"']?" + NEXT_ITEM + rb"))"
+)
+_NAME = rb"(?:" + _ROOT + rb")[a-z0-9_.-]{0,128}+(?![a-z0-9_.-])" + _GIVEN
 _USERINFO = rb"(?:[a-z+.-]{0,16}:)?/{0,2}([^\s/@'\"<>]{1,256})@(?=[A-Za-z0-9\[])"
 _FRAGMENT = rb"[A-Za-z0-9_+=.~%@#$^&*!?-]{8,256}(?![^\s\"'&;,)\]}])"
 
@@ -38,20 +58,67 @@ _KEY_REST = _AROUND + rb"=?[A-Za-z0-9+/]{1,128}={0,2}" + _LINE_END
 _KEY_HEADER = _AROUND + rb"(?:[A-Za-z][A-Za-z0-9-]{2,24}: [^\n]{1,128})?\r?"
 _KEY_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\\"
 _KEY_TEXT = rb"(?:\\r|\\n|[A-Za-z0-9+/=])*"
+# A pattern of sed or grep; a string of Python that is made of others.
+_COMPUTED = (
+    rb"(?:\.[*+]|\[\^|\\[SwWd]|\(\.|\(\?)"
+    rb"|[rR]?[fF][\"'](?=[^\"']*\{)(?:[^0-9{}\"']|\{[^{}]*\})*+(?:[\"']|\Z)"
+)
+# What follows an option in a sentence about it, beside names.PROSE.
+_ABOUT_OPTIONS = frozenset(
+    b"via through using because since without over before after which does needs requires specified given"
+    b" provided set but so then than".split()
+)
+_PUBLIC_TOKEN = b"publickeytoken"  # of a .NET assembly
 
-_WORD_END = b" \t\r\n;&|<>()`"
-_AFTER_QUOTE = b" \t\r\n;&|<>(),]}`"
-_CODE = rb"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]+|\[[^\[\]]{1,64}\]?|->[A-Za-z_]+)+[,:]?"
-_PROSE = frozenset(
-    b"to is are was the a an for and or in with from if of on that this option flag options flags can will"
-    b" must should may has have value values argument instead name string text path file when"
-    b" as by at it not you your".split()
+ENCODED_BEGIN = b"LS0tLS1CRUdJTi"  # `-----BEGIN` in base64
+# In one line, or in lines of 64 or 76 columns.
+_ENCODED = (
+    rb"(?:[A-Za-z0-9+/]{77,}+={0,2}|[A-Za-z0-9+/]{56,76}+"
+    rb"(?:(?:\\r)?(?:\\n|\r?\n)[ \t>+|]{0,32}+[A-Za-z0-9+/]{56,76}(?![A-Za-z0-9+/]))*+"
+    rb"(?:={1,2}|(?:\\r)?(?:\\n|\r?\n)[ \t>+|]{0,32}+[A-Za-z0-9+/]{1,76}={0,2}"
+    rb"(?=[ \t\r\\\"']*(?:[n\n\"']|\Z)))?)"
 )
 
+_NO_WORD = rb"[.\[>]"
+_CODE = rb"[A-Za-z_][A-Za-z_]*(?:\.[A-Za-z_]+|\[[^\[\]]{1,64}\]?|->[A-Za-z_]+)+[,:]?"
 
-def private_keys(text: bytes, _: int) -> Iterable[Span]:
+
+def private_keys(text: bytes, _: int) -> Iterator[Span]:
     """PEM, OpenSSH and PGP private keys (RFC 7468, section 10; RFC 9580, section 6.2), whole or in part."""
-    return _keys(text) if b"PRIVATE KEY" in text else ()
+    if b"PRIVATE KEY" in text:
+        yield from _keys(text)
+    if ENCODED_BEGIN in text:
+        yield from _encoded_keys(text)
+
+
+def _encoded_keys(text: bytes) -> Iterator[Span]:
+    """The same once more in base64, as `kubectl get secret -o yaml` prints them."""
+    until = 0
+    at = text.find(ENCODED_BEGIN)
+    while at >= 0:
+        if at >= until and _is_a_label(text[at : at + 80]):
+            key = compiled(_ENCODED).match(text, at, at + _LONGEST_KEY)
+            if key is not None:
+                until = at + _encoded_size(key[0])
+                yield at, until, "private-key", None
+        at = text.find(ENCODED_BEGIN, at + 1)
+
+
+def _encoded_size(key: bytes) -> int:
+    """How much of it is the key: a word in the line below an END looks like a last line."""
+    lines = key.rpartition(b"\n")[0]
+    try:
+        is_whole = binascii.a2b_base64(lines).rstrip().endswith(b"KEY-----")
+    except binascii.Error:
+        return len(key)
+    return len(lines.rstrip()) if is_whole else len(key)
+
+
+def _is_a_label(encoded: bytes) -> bool:
+    """Whether `-----BEGIN ... PRIVATE KEY` stands there in base64."""
+    digits = compiled(rb"[A-Za-z0-9+/]*").match(encoded)
+    whole = len(digits[0]) // 4 * 4 if digits else 0
+    return compiled(_BEGIN).match(binascii.a2b_base64(encoded[:whole])) is not None
 
 
 def _keys(text: bytes) -> Iterator[Span]:
@@ -91,14 +158,20 @@ def secret_assignments(text: bytes, edges: int) -> Iterator[Span]:
     """`NAME=value`, `--name=value`, `--name value`, `set -x NAME value`, where the name is a secret's."""
     lower = text.lower()
     until = 0
-    for hit in compiled(_ROOT).finditer(lower):
+    for hit in compiled(_NAME).finditer(lower):
+        end = hit.end()
         if hit.start() < until:
             continue
-        until = end = _name_end(text, hit.end())
-        if end == len(text) or text[end] not in _GOES_ON:
-            continue
         name = _name_start(text, hit.start())
-        if is_a_secrets(lower[name:end]):
+        if (
+            text[name] != _DASH
+            and text[end] in b" \t"
+            and text[end + 1 : end + 2] not in _ASSIGNS
+            and not _is_set(text, name)
+        ):
+            continue
+        if is_a_secrets(lower[name:end]) and lower[name:end] != _PUBLIC_TOKEN:
+            until = _refused_until(text, end) if text[end] == _EQUALS else 0
             for span in _assigned(text, name, end):
                 until = span[1]  # what stands inside is hidden already
                 yield span
@@ -108,7 +181,37 @@ def secret_assignments(text: bytes, edges: int) -> Iterator[Span]:
             yield 0, fragment.end(), "cut-value", None
 
 
-RULES: tuple[Callable[[bytes, int], Iterable[Span]], ...] = (private_keys, url_passwords, secret_assignments)
+def by_words(text: bytes, edges: int) -> Iterator[Span]:
+    """What a word of the text tells of: credentials by their prefix, passwords in commands and headers."""
+    words = plain_words(text)
+    yield from tokens(text, edges, words)
+    yield from by_place(text, edges, words)
+
+
+def by_place(text: bytes, _: int, words: set[bytes] | None = None) -> Iterator[Span]:
+    """Passwords in commands, headers and files; `words`: all that stand in the text, if somebody has them."""
+    words = plain_words(text) if words is None else words
+    if not words.isdisjoint(commands.names()):
+        yield from commands.command_secrets(text, words)
+    if told := words & places.words():
+        yield from places.placed_secrets(text, told)
+    yield from places.signed_secrets(text, words)
+
+
+# A credential of a known form goes by that form's name, whatever stands beside it: `tokens` comes first.
+RULES: tuple[Callable[[bytes, int], Iterable[Span]], ...] = (
+    by_words,
+    private_keys,
+    url_passwords,
+    secret_assignments,
+)
+BUT_TOKENS = (by_place, *RULES[1:])
+
+RULE_IDS = frozenset(("private-key", "url-password", "secret-variable", "cut-value"))
+# What these find is told by what stands beside it, and known from then on. The others' finds tell themselves.
+TEACHERS = (
+    frozenset(("url-password", "secret-variable")) | commands.RULE_IDS | places.RULE_IDS - {"password-hash"}
+)
 
 
 def _labels(text: bytes, at: int) -> Iterator[re.Match[bytes]]:
@@ -142,7 +245,7 @@ def _key_end(text: bytes, at: int) -> int:
 def _key_start(text: bytes, at: int) -> int:
     """Where the lines of a key begin that stand above the END line at `at`; `at` when there are none."""
     start = stop = text.rfind(b"\n", 0, at) + 1
-    inline = text[max(start, at - _LONGEST) : at]
+    inline = text[max(start, at - LONGEST) : at]
     bare = inline.rstrip(_KEY_BYTES)
     if len(inline) - len(bare) >= 16:
         return at - (len(inline) - len(bare))
@@ -164,7 +267,7 @@ def _in_authority(text: bytes, start: int, edges: int) -> Iterator[Span]:
         return
     end = authority.end()
     at = text.rfind(b"@", start, end)
-    colon = text.find(b":", start, end)
+    colon = text.find(b":", _behind_a_marker(text, start, end), end)
     if at < 0 and 0 <= colon < end - 1 and text[start : start + 1] != b"[":
         at = _unescaped_slash(text, colon + 1, end)
         if at < 0 and edges & CUT_END and end == len(text) and not text[colon + 1 : end].isdigit():
@@ -179,6 +282,14 @@ def _in_authority(text: bytes, start: int, edges: int) -> Iterator[Span]:
         yield start, user_end, "url-password", None
 
 
+def _behind_a_marker(text: bytes, start: int, end: int) -> int:
+    """Behind the marker of ours that stands there: it holds colons of its own."""
+    if text[start : start + 1] != b"[":
+        return start
+    marker = compiled(rb"\[redacted:[a-z0-9:-]+\]").match(text, start, end)
+    return marker.end() if marker else start
+
+
 def _unescaped_slash(text: bytes, start: int, end: int) -> int:
     """The `@` after a password in which a `/`, `?` or `#` was not percent-encoded; -1 when it is a port."""
     if text[start:end].isdigit():
@@ -188,42 +299,60 @@ def _unescaped_slash(text: bytes, start: int, end: int) -> int:
 
 
 def _name_start(text: bytes, at: int) -> int:
-    least = max(0, at - _FAR)
-    while at > least and text[at - 1] in _NAME_BYTES:
-        at -= 1
-    return at
-
-
-def _name_end(text: bytes, at: int) -> int:
-    most = min(len(text), at + _FAR)
-    while at < most and text[at] in _NAME_BYTES:
-        at += 1
-    return at
+    before = text[max(0, at - _FAR) : at]
+    return at - len(before) + len(before.rstrip(_NAME_BYTES))
 
 
 def _assigned(text: bytes, name: int, end: int) -> Iterator[Span]:
     """The value that is given to the name at `name:end`, if any."""
-    equals = compiled(rb"[ \t]*[+:?]?=(?![=~>])[ \t]*").match(text, end)
-    if equals is None:
-        blanks = compiled(rb"[ \t](?![-= \t])").match(text, end)
-        if blanks is None or not _is_option(text, name):
+    if text[end : end + 1] in (b" ", b"\t") and text[end + 1 : end + 2] not in _ASSIGNS:
+        if not _is_option(text, name):
             return
-        at, after = blanks.end(), "blanks"
-    else:
+        folded = compiled(rb"[ \t]+\\\r?\n[ \t]*(?!-)").match(text, end)
+        at, after = folded.end() if folded else end + 1, "blanks"
+    elif equals := compiled(rb"[ \t]*[+:?]?=(?![=~>])[ \t]*").match(text, end):
         at, after = equals.end(), "a name"
         if equals[0][:1] in b" \t" or equals[0][-1:] in b" \t":
-            after = "a line's beginning"
-            if not _begins_line(text, name):
-                return
-    value = _value(text, at, _quote_before(text, name))
+            after = "a line's beginning" if _begins_line(text, name) else "anything"
+    else:
+        if field := field_value(text, name, end):
+            yield *field, "secret-variable", None
+        return
+    value = value_at(text, at, _quote_before(text, name))
     if value is None:
         return
     first, last, is_expanded, is_quoted = value
     secret = text[first:last]
     if len(secret) < _LEAST_ASSIGNED or is_placeholder(secret, is_expanded=is_expanded):
         return
-    if is_quoted or not _is_code(text, secret, last, text[name:end], after=after):
+    if (len(secret) < _LONG and compiled(_COMPUTED).match(secret)) or (
+        is_quoted and is_a_names_name(secret, text[name:end])
+    ):
+        return
+    if after == "blanks" and secret.lower().rstrip(b".,:") in _ABOUT_OPTIONS:
+        return
+    if after == "anything" and not (is_quoted and looks_random(secret, _LEAST_QUOTED)):
+        return
+    if (
+        is_quoted
+        or not _is_code(text, secret, last, text[name:end], after=after)
+        or (after == "a line's beginning" and _is_in_a_section(text, name, last))
+    ):
         yield first, last, "secret-variable", None
+
+
+def _refused_until(text: bytes, end: int) -> int:
+    """Where a long unquoted value ends: what is no value is not looked at again for each name inside."""
+    value = compiled(rb"=[^\s\"'`;&|]{256,4096}+").match(text, end)
+    return value.end() if value else 0
+
+
+def _is_set(text: bytes, name: int) -> bool:
+    """Whether a word before the name may set it: `set -x NAME value`, `ENV NAME value`."""
+    return (
+        text[name - 1 : name] in (b" ", b"\t")
+        and compiled(rb"set|ENV").search(text, max(0, name - 64), name) is not None
+    )
 
 
 def _is_option(text: bytes, name: int) -> bool:
@@ -231,7 +360,10 @@ def _is_option(text: bytes, name: int) -> bool:
     before = text[max(0, name - 64) : name]
     if text[name : name + 1] == b"-":
         return not before or before[-1:] in b" \t\n'\"(=;|&"
-    return compiled(rb"(?:^|[\s;&|(])(?:set(?:[ \t]+-[A-Za-z-]+)+|setenv)[ \t]+\Z").search(before) is not None
+    return (
+        compiled(rb"(?:^|[\s;&|(])(?:set(?:[ \t]+-[A-Za-z-]+)+|setenv|ENV)[ \t]+\Z").search(before)
+        is not None
+    )
 
 
 def _begins_line(text: bytes, name: int) -> bool:
@@ -245,85 +377,22 @@ def _begins_line(text: bytes, name: int) -> bool:
     )
 
 
+def _is_in_a_section(text: bytes, name: int, last: int) -> bool:
+    """Whether the line belongs to a section of an .ini file, where even a plain word is a value."""
+    if compiled(rb"[ \t\r]*(?:\n|\Z)").match(text, last) is None:
+        return False
+    start = text.rfind(b"\n", max(0, name - _FAR_ABOVE), name) + 1
+    heading = max(text.rfind(b"\n[", max(0, name - _FAR_ABOVE), name) + 1, 0)
+    section = rb"\[[\w.: -]{1,64}\]\r?\n(?:[\w.-]{1,64}[ \t]*=[^\n]*\n|[ \t\r]*\n|[#;][^\n]*\n){0,32}"
+    return (
+        text[heading : heading + 1] == b"[" and compiled(section).fullmatch(text, heading, start) is not None
+    )
+
+
 def _quote_before(text: bytes, name: int) -> bytes:
     """The quote in which the whole assignment stands, as in `-e 'TOKEN=two words'`."""
     quote = text[name - 1 : name] if name else b""
     return quote if quote in (b"'", b'"') else b""
-
-
-def _value(text: bytes, at: int, outer: bytes) -> tuple[int, int, bool, bool] | None:
-    """(start, end, is expanded, is quoted) of the shell word at `at`; None when there is none."""
-    limit = min(len(text), at + _LONGEST)
-    if outer:
-        end = text.find(outer, at, limit)
-        line = text.find(b"\n", at, limit)
-        if end >= 0 and (line < 0 or end < line):
-            return (at, end, outer != b"'", True) if end > at else None
-    if _closes(text, at):
-        return None
-    if whole := _quoted(text, at, limit):
-        start, end, after, is_expanded = whole
-        if after >= len(text) or text[after] in _AFTER_QUOTE:
-            return (start, end, is_expanded, True) if end > start else None
-    end = _word_end(text, at, limit)
-    return (at, end, True, whole is not None) if end > at else None
-
-
-def _closes(text: bytes, at: int) -> bool:
-    """Whether a quote at `at` ends a string of the same line: the program prints `"token=" + token`."""
-    quote, after = text[at : at + 1], text[at + 1 : at + 2]
-    if quote not in (b"'", b'"') or (after and after not in b" \t\r\n+,;.%)"):
-        return False
-    line = text.rfind(b"\n", max(0, at - _LONGEST), at) + 1
-    return text.count(quote, line, at) % 2 == 1
-
-
-def _quoted(text: bytes, at: int, limit: int) -> tuple[int, int, int, bool] | None:
-    """(start, end, place after the quote, is expanded) of a quoted string that begins at `at`."""
-    dollar = 1 if text[at : at + 2] in (b"$'", b'$"') else 0
-    quote = text[at + dollar : at + dollar + 1]
-    if quote not in (b"'", b'"') or not quote:
-        return None
-    start = at + dollar + 1
-    skips = quote == b'"' or dollar
-    pattern = rb"(?:[^" + quote + rb"\\]|\\.)*" if skips else rb"[^']*"
-    body = compiled(b"(?s:" + pattern + b")").match(text, start, limit)
-    end = start if body is None else body.end()
-    if text[end : end + 1] == quote:
-        return start, end, end + 1, quote == b'"'
-    line = text.find(b"\n", start, limit)  # no closing quote: the line
-    end = limit if line < 0 else line
-    return start, end, end, quote == b'"'
-
-
-def _word_end(text: bytes, at: int, limit: int) -> int:
-    """The end of a word in which quotes, backslashes and `${...}` may stand."""
-    start = at
-    while at < limit:
-        byte = text[at : at + 1]
-        if byte in (b"'", b'"'):
-            after = text[at + 1 : at + 2]
-            if at > start and (not after or after in _AFTER_QUOTE):
-                break  # it closes a quote that was opened before the name
-            whole = _quoted(text, at, limit)
-            at = whole[2] if whole else at + 1
-        elif byte == b"\\" and text[at + 1 : at + 2] not in (b"", b"\n", b"\r"):
-            at += 2
-        elif (
-            dynamic := compiled(rb"\$\{\{[^}\n]*\}\}|\$\{[^}\n]*\}|\{\{[^}\n]*\}\}").match(text, at, limit)
-        ) is not None:
-            at = dynamic.end()
-        elif byte in _WORD_END or text[at : at + 2] == b"$(" or _is_next_pair(text, at):
-            break
-        else:
-            plain = compiled(rb"[^\s;&|<>()`'\"\\$,{]+").match(text, at, limit)
-            at = plain.end() if plain else at + 1
-    return at
-
-
-def _is_next_pair(text: bytes, at: int) -> bool:
-    """Whether a comma here begins the next `name=value` of a list."""
-    return text[at : at + 1] == b"," and compiled(rb", ?[A-Za-z_-]+=").match(text, at) is not None
 
 
 def _is_code(text: bytes, value: bytes, end: int, name: bytes, *, after: str) -> bool:
@@ -339,10 +408,10 @@ def _is_code(text: bytes, value: bytes, end: int, name: bytes, *, after: str) ->
         return True
     if len(bare) >= 3 and name.lower().endswith(bare.lower()):
         return True
-    if compiled(_CODE).fullmatch(value) and not bare.startswith(b"eyJ"):
+    if compiled(_NO_WORD).search(value) and compiled(_CODE).fullmatch(value) and not bare.startswith(b"eyJ"):
         return True
     if compiled(rb"[A-Za-z_]+").fullmatch(bare) is None:
         return False
     if after == "blanks":
-        return bare.lower() in _PROSE or bare.isupper()
+        return bare.lower() in PROSE or bare.isupper()
     return after == "a line's beginning" or (name.islower() and (value != bare or follows in (b")", b",")))

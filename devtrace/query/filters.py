@@ -84,7 +84,9 @@ def event_condition(filters: Filters) -> Condition:
     if filters.session is not None:
         parts.append(("session = ?", [filters.session]))
     if filters.kinds:
-        parts.append((f"kind IN ({', '.join('?' * len(filters.kinds))})", filters.kinds))
+        # A session is found by itself: the index by kind would walk through all others for each of them.
+        column = "+kind" if filters.session is not None and filters.since_us is None else "kind"
+        parts.append((f"{column} IN ({', '.join('?' * len(filters.kinds))})", filters.kinds))
     if filters.agent is not None:
         parts.append(("session IN (SELECT id FROM sessions WHERE agent = ?)", [filters.agent]))
     if filters.since_us is not None:

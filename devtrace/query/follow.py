@@ -18,6 +18,7 @@ from typing import Any
 from devtrace.errors import DevTraceError
 from devtrace.query.events import each_event, last_seq, list_events, list_running, when
 from devtrace.query.filters import Filters
+from devtrace.store import chain
 from devtrace.store.connection import open_reader, translated
 from devtrace.workspace import Workspace
 
@@ -153,8 +154,12 @@ class Follow:
 
 
 def _at(db: sqlite3.Connection, seq: int) -> _Key | None:
-    row = db.execute("SELECT session, id FROM events WHERE seq = ?", (seq,)).fetchone()
-    return (row[0], row[1]) if row else None
+    tables = ("events", "pruned") if chain.knows_stubs(db) else ("events",)
+    for table in tables:
+        row = db.execute(f"SELECT session, id FROM {table} WHERE seq = ?", (seq,)).fetchone()
+        if row is not None:
+            return row[0], row[1]
+    return None
 
 
 def _key(row: Row) -> _Key:

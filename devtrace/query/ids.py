@@ -11,12 +11,14 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from devtrace.errors import UsageError
+from devtrace.store.chain import knows_stubs
 
 SHORTEST = 4
 # A session id begins with its time: with 8 digits it stays unique however many are still to come, unless
 # two begin within the same minute.
 SHORTEST_SESSION = 8
 _CANDIDATES = 10
+ORDERS = "('snapshot', 'restore', 'prune')"  # kinds of sessions that hold one order given outside any
 _HEX = frozenset("0123456789abcdef")
 # The ids just before and after `value` in each table: nobody shares more digits with it than they do.
 _NEIGHBOURS = ", ".join(
@@ -36,14 +38,19 @@ class Found(NamedTuple):
 
 def resolve_session(db: sqlite3.Connection, prefix: str | None) -> str:
     """The one session whose id starts with the prefix; None means the one that started last, of
-    those that were not started inside another.
+    those that were not started inside another, and are no order's own (a snapshot's, a restore's).
 
     Raises UsageError ERR_NO_SESSION, ERR_ID_UNKNOWN or ERR_ID_AMBIGUOUS (context: `candidates`).
     """
     if prefix is None:
         newest = "SELECT id FROM sessions {} ORDER BY started_us DESC, id DESC LIMIT 1"
-        row = db.execute(newest.format("WHERE parent_session IS NULL")).fetchone()
-        row = row or db.execute(newest.format("")).fetchone()
+        narrowed = (
+            f"WHERE parent_session IS NULL AND kind NOT IN {ORDERS}",
+            "WHERE parent_session IS NULL",
+            "",
+        )
+        found = (db.execute(newest.format(where)).fetchone() for where in narrowed)
+        row = next((row for row in found if row is not None), None)
         if row is None:
             raise UsageError(
                 "nothing is recorded here yet",
@@ -65,9 +72,11 @@ def resolve(db: sqlite3.Connection, prefix: str, session: str | None = None) -> 
         outer, _, prefix = prefix.partition("/")
         session = resolve_session(db, outer)
     wanted = _digits(prefix)
-    if session is not None:
-        return _only(prefix, _events(db, wanted, session))
-    return _only(prefix, [*(Found(row) for row in _sessions(db, wanted)), *_events(db, wanted)])
+    whole = [] if session is not None else [Found(row) for row in _sessions(db, wanted)]
+    found = [*whole, *_events(db, wanted, session)]
+    if not found:
+        _must_not_be_pruned(db, prefix, wanted, session)
+    return _only(prefix, found)
 
 
 def short(db: sqlite3.Connection, ids: Iterable[str]) -> dict[str, str]:
@@ -113,6 +122,20 @@ def _events(db: sqlite3.Connection, wanted: str, session: str | None = None) -> 
         ).fetchall()
         found.update(dict.fromkeys(Found(row[0], row[1]) for row in rows))
     return list(found)
+
+
+def _must_not_be_pruned(db: sqlite3.Connection, prefix: str, wanted: str, session: str | None) -> None:
+    stub = (
+        "SELECT id FROM pruned WHERE id >= :first AND id < :beyond AND session = coalesce(:session, session)"
+    )
+    values = {"first": wanted, "beyond": _beyond(wanted), "session": session}
+    if knows_stubs(db) and db.execute(stub, values).fetchone() is not None:
+        raise UsageError(
+            f"event {prefix} was pruned",
+            code="ERR_ID_UNKNOWN",
+            hint="its place in the chain is kept, nothing else; `devtrace log --kind policy` says when",
+            context={"prefix": prefix},
+        )
 
 
 def _digits(prefix: str) -> str:

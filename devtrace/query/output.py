@@ -38,24 +38,30 @@ class Output(NamedTuple):
 
 def output(db: sqlite3.Connection, event: dict[str, Any]) -> Output:
     """An event's terminal output. Raises UsageError ERR_NO_OUTPUT where none was kept."""
-    named = event["data"].get("blobs") or {}
-    if _OUTPUT not in named:
+    if not has_output(db, event):
         raise _none(event)
+    named = event["data"]["blobs"]
     info = command_data(event).get("output") or {}
     data = blobs.get(db, named[_OUTPUT]["sha256"])
     is_timed = event["kind"] == "run_command" and _TIMING in named
+    is_timed = is_timed and not blobs.is_pruned(db, named[_TIMING]["sha256"])
     timing = blobs.get(db, named[_TIMING]["sha256"]) if is_timed else b"[]"
     return Output(data, [(int(at), int(length)) for at, length in json.loads(timing)], info)
 
 
-def has_output(event: dict[str, Any]) -> bool:
-    """Whether the event kept terminal output."""
-    return _OUTPUT in (event["data"].get("blobs") or {})
+def has_output(db: sqlite3.Connection, event: dict[str, Any]) -> bool:
+    """Whether the event kept terminal output, and that was not pruned."""
+    named = (event["data"].get("blobs") or {}).get(_OUTPUT)
+    return named is not None and not blobs.is_pruned(db, named["sha256"])
 
 
 def _none(event: dict[str, Any]) -> UsageError:
     if event["status"] == "running":
         hint = "it still runs; its output is kept when it ends"
+    elif event["data"].get("blobs"):
+        hint = "it was pruned: `devtrace log --kind policy` tells when"
+    elif event["data"].get("dropped"):
+        hint = f"there was no room left for it: see {event['data']['dropped']} in `devtrace config list`"
     elif command_data(event).get("output") is None:
         hint = "output is kept of commands at the prompt, unless `--no-output` or shell.output=false is set"
     else:

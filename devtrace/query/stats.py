@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from devtrace.query.filters import ENDED_LATE, Filters, event_condition
+from devtrace.store import chain
 
 Stats = dict[str, Any]
 _Count = dict[str, int]
@@ -53,6 +54,13 @@ def stats(db: sqlite3.Connection, filters: Filters) -> Stats:
     ).fetchall()
     agents = [{"agent": agent or "", **dict(zip(_EMPTY, numbers, strict=True))} for agent, *numbers in rows]
     return {**_sum(agents), "top": _top(db, where, values), "agents": agents}
+
+
+def held(db: sqlite3.Connection) -> _Count:
+    """`{outputs, n_outputs, n_pruned}`: the stored bytes of outputs, of how many, and the events pruned."""
+    count, stored = db.execute("SELECT count(*), coalesce(sum(length(data)), 0) FROM blobs").fetchone()
+    pruned = db.execute("SELECT count(*) FROM pruned").fetchone()[0] if chain.knows_stubs(db) else 0
+    return {"outputs": stored, "n_outputs": count, "n_pruned": pruned}
 
 
 def merged(many: Iterable[Stats]) -> Stats:

@@ -9,7 +9,8 @@ import fcntl
 import os
 from typing import Any, NamedTuple
 
-from devtrace.config import KEYS, Value, find_key, load, parse_value, snapshot
+from devtrace.config import KEYS, Value, days_by_kind, find_key, load, parse_value, snapshot
+from devtrace.errors import UsageError
 from devtrace.store import registry
 from devtrace.workspace import Workspace, from_os_error
 
@@ -33,11 +34,14 @@ def get(workspace: Workspace, key: str) -> Setting:
 
 
 def list_settings(workspace: Workspace) -> list[Setting]:
-    """All settings in the order of the table. Raises UsageError ERR_CONFIG_KEY or ERR_CONFIG_VALUE."""
+    """All settings in the order of the table, then those of the families that are set.
+
+    Raises UsageError ERR_CONFIG_KEY or ERR_CONFIG_VALUE.
+    """
     config = load(workspace)
     return [
         Setting(key, config.get(key), spec.default, config.is_set(key), spec.meaning)
-        for key, spec in KEYS.items()
+        for key, spec in ((key, find_key(key)) for key in (*KEYS, *config.named))
     ]
 
 
@@ -47,6 +51,8 @@ def set_value(workspace: Workspace, key: str, text: str) -> Setting:
     Raises UsageError ERR_CONFIG_KEY or ERR_CONFIG_VALUE, EnvironmentError where nothing can be written.
     """
     value = parse_value(key, text)
+    if key == "retention.kinds":
+        _must_be_kinds(text)
     try:
         with workspace.lock.open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -60,15 +66,31 @@ def set_value(workspace: Workspace, key: str, text: str) -> Setting:
     return get(workspace, key)
 
 
+def _must_be_kinds(text: str) -> None:
+    """One that is mistyped would keep for ever what was to go."""
+    from devtrace.events import KINDS
+
+    for kind in days_by_kind(text):
+        if kind not in KINDS:
+            raise UsageError(
+                f"there is no kind {kind!r}",
+                code="ERR_CONFIG_VALUE",
+                hint=f"the kinds are {', '.join(sorted(KINDS))}",
+                context={"key": "retention.kinds", "value": text},
+            )
+
+
 def _write(workspace: Workspace, key: str, value: Value) -> None:
     import tomlkit
 
     path = workspace.config
     document = tomlkit.parse(path.read_text(encoding="utf-8") if path.exists() else "")
-    table, _, name = key.partition(".")
-    if table not in document:
-        document[table] = tomlkit.table()
-    section: Any = document[table]
+    *tables, name = key.split(".")
+    section: Any = document
+    for table in tables:
+        if table not in section:
+            section[table] = tomlkit.table()
+        section = section[table]
     section[name] = value
     draft = path.with_name(f".config.{os.getpid()}.toml")
     handle = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)

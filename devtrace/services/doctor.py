@@ -28,7 +28,7 @@ from devtrace.query.filters import Filters
 from devtrace.query.sessions import list_sessions
 from devtrace.services.refresh import open_fresh
 from devtrace.sources.shell import hooks, nested
-from devtrace.store import drain, registry
+from devtrace.store import drain, registry, traces
 from devtrace.store.spool import SUFFIX
 from devtrace.views.words import count
 from devtrace.workspace import Workspace
@@ -175,6 +175,13 @@ def _spool(found: Workspace) -> Iterator[Finding]:
         if obstacle:
             why = f"{obstacle}; each drain tries it again, and passes it over"
             yield Finding(section, "spool", f"{path.name} cannot be read", why, PROBLEM)
+    segments = traces.waiting(found)
+    if number := sum(not obstacle for _, obstacle in segments):
+        told = f"{count(number, 'segment')} of traces {'waits' if number == 1 else 'wait'}"
+        yield Finding(section, "spool", told, "the program still runs, or they are taken in soon", NOTE)
+    for path, obstacle in segments:
+        if obstacle:
+            yield Finding(section, "spool", f"{path.name} cannot be read", obstacle, PROBLEM)
     unfit = found.spool / drain.UNFIT_FOLDER
     kept = len(list(unfit.glob(f"*{SUFFIX}")))
     if kept:

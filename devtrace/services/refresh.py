@@ -12,7 +12,7 @@ import time
 from typing import NamedTuple
 
 from devtrace.errors import DevTraceError
-from devtrace.store import drain, sessions
+from devtrace.store import anchors, drain, sessions
 from devtrace.store.connection import open_reader, open_store, translated
 from devtrace.workspace import Workspace
 
@@ -22,10 +22,14 @@ _READABLE = {"ERR_STORE_READONLY", "ERR_STORE_FULL", "ERR_STORE_LOCKED"}
 
 
 class Fresh(NamedTuple):
-    """A store ready to be read. `stale`: why it could not be brought up to date, or None."""
+    """A store ready to be read. `stale`: why it could not be brought up to date, or None.
+
+    `anchored`: what stood in no line of seals.log until now, and had been sealed before.
+    """
 
     db: sqlite3.Connection
     stale: DevTraceError | None
+    anchored: anchors.Synced = anchors.Synced(())
 
 
 def open_fresh(workspace: Workspace) -> Fresh:
@@ -39,17 +43,22 @@ def open_fresh(workspace: Workspace) -> Fresh:
         if error.code not in _READABLE:
             raise
         return Fresh(open_reader(workspace), error)
+    anchored = anchors.sync(db, workspace)  # apart from what is sealed below
     stale = tend(db, workspace)
-    return Fresh(db, stale)
+    return Fresh(db, stale, anchored)
 
 
 def tend(db: sqlite3.Connection, workspace: Workspace) -> DevTraceError | None:
-    """Close orphaned sessions and drain the spool; the reason where that was not possible just now."""
+    """Close orphaned sessions, drain the spool, write down new seals outside the database.
+
+    Returns the reason where that was not possible just now.
+    """
     try:
         with translated(workspace):
             db.execute(f"PRAGMA busy_timeout = {_PATIENCE_MS}")
             drain.drain(db, workspace)  # first: a killed host may have left the end of what it ran there
             sessions.close_orphans(db, workspace, time.time_ns() // 1000)
+            anchors.sync(db, workspace)
     except DevTraceError as error:
         if error.code not in _READABLE:
             raise

@@ -32,6 +32,7 @@ from devtrace.sources.shell.private import Private, is_held, private_directory
 from devtrace.sources.shell.pump import attend, exit_code, pump
 from devtrace.sources.shell.reader import FifoReader
 from devtrace.sources.shell.signals import ENDING, Signals
+from devtrace.sources.shell.silence import Silence, Terminal
 from devtrace.sources.shell.spawn import Child, PipedChild, PlainChild, spawn_pipes, spawn_plain, spawn_pty
 from devtrace.sources.shell.terminal import OuterTerminal, size_of
 from devtrace.sources.shell.watchdog import Watchdog
@@ -39,8 +40,13 @@ from devtrace.store import VERSION
 from devtrace.workspace import Workspace
 
 if TYPE_CHECKING:
+    from devtrace.policy.chain import Policy
+    from devtrace.services.edits.early import Early
+    from devtrace.services.edits.tracker import Tracker
     from devtrace.services.recording import Recording
+    from devtrace.sources.moves import Moves
     from devtrace.sources.shell.listener import Listener
+    from devtrace.store.hold import Hold
 
 _Children = Child | PipedChild | PlainChild
 
@@ -58,6 +64,7 @@ class Order(NamedTuple):
     login: bool | None = None
     output: bool | None = None
     exact: bool | None = None
+    prefix: bool = True  # put ours before the commands of a client that takes one
     argv: tuple[str, ...] = ()  # a program instead of a shell
 
 
@@ -105,9 +112,13 @@ def run(order: Order, announce: Callable[[Begun], None]) -> Outcome:
     settings = configuration.load(place)
     with contextlib.ExitStack() as last, private_directory(workspaces.runtime_base()) as private:
         session = hooks.new_session(new_session_id(), place.dir, order.agent, private.path)
-        return _Host(order, place, settings, session, private).run(
+        outcome = _Host(order, place, settings, session, private).run(
             lambda trouble: announce(Begun(session.id, place, not existed, trouble)), last
         )
+    from devtrace.services.retention import start  # what nobody waits for
+
+    start(place, settings)
+    return outcome
 
 
 class _Host:
@@ -136,6 +147,9 @@ class _Host:
         self._choices: list[Choice] = []
         self._shell = ""
         self._recording: Recording | None = None
+        self._early: Early | None = None
+        self._held: Hold | None = None
+        self._reader: FifoReader | None = None
         wants = settings.flag("shell.output") if order.output is None else order.output
         self._is_plain = self._streams.way == "pty" and self._parent is not None
         self._wants_output = wants and not self._is_plain
@@ -150,20 +164,26 @@ class _Host:
                 lambda: self._restore_fifo(listener),
             )
             stack.callback(reader.discard)
+            self._reader = reader
             track = self._track(lambda captured: listener.cut(captured))  # noqa: PLW0108 - as above
             argv, environment, files = self._plan()
             announce(_look_at(self._place))
+            self._held = self._hold()
+            moves = self._moves()
             child = self._spawn(argv, environment, outer)
             # Whatever ends us meanwhile waits for the pump; what comes behind it must not cost the record.
             last.enter_context(Signals(ENDING))
+            self._early = self._watch(moves)
             # From here on the child runs; what is imported below costs it nothing.
             listener = self._listener(child, track, files)
             with listener:
                 with reader:
                     self._begin_program(listener, track, argv)
-                    status = self._pump(child, outer, track, watchdog)
+                    silence = self._silence(child, listener)
+                    status = self._pump(child, outer, track, watchdog, silence)
                     self._end_program(track)
                     track.close()
+                self._end_silence(silence, status, listener)
                 listener.ended(exit_code(status))
         recording = self._recording
         bug = listener.failure or track.failure
@@ -232,7 +252,14 @@ class _Host:
                 "a traced shell inside a traced shell adds no second terminal; the outer one keeps the output"
             )
             self._choices.append(Choice("output", "not kept here", because))
-        return plan.argv, plan.environment, plan.startup_files
+        return plan.argv, plan.environment | self._prefix(), plan.startup_files
+
+    def _prefix(self) -> dict[str, str]:
+        if not self._order.prefix or self._settings.text("shell.nested") == "off":
+            return {}
+        variables, choice = hooks.client_prefix(self._session.agent, self._environment)
+        self._choices += [choice] if choice is not None else []
+        return variables
 
     def _marks(self) -> list[Path]:
         if self._streams.way != "pipes":
@@ -256,6 +283,8 @@ class _Host:
     def _program_environment(self) -> dict[str, str]:
         """A program finds what the hooks of a shell would have set."""
         own = {**self._environment, **hooks.session_environment(self._session)}
+        own = hooks.with_python_path(own)
+        own |= self._prefix()
         own["DEVTRACE_SPAN"] = self._span
         own["TRACEPARENT"] = f"00-{self._session.id}-{self._span}-01"
         return hooks.with_nested_parts(own, self._session.agent, self._settings.text("shell.nested"))
@@ -297,6 +326,7 @@ class _Host:
         outer: OuterTerminal | None,
         track: OutputTrack,
         watchdog: Watchdog | None,
+        silence: Silence | None,
     ) -> int:
         try:
             if isinstance(child, PlainChild):
@@ -304,13 +334,28 @@ class _Host:
             if isinstance(child, PipedChild):
                 return pump_pipes(child, track, hang_up=not self._order.argv)
             assert outer is not None  # a pty is only made for an outer terminal
-            return pump(child, outer, track, watchdog=watchdog)
+            return pump(child, outer, track, watchdog=watchdog, silence=silence)
         finally:
             if not isinstance(child, PlainChild):
                 child.close()
 
+    def _silence(self, child: _Children, listener: Listener) -> Silence | None:
+        """A shell that somebody types into on a terminal of ours may lose its hooks."""
+        if self._order.argv or not self._streams.stdin or not isinstance(child, Child):
+            return None
+        return Silence(Terminal(child.fd, child.pid), lambda: listener.n_told)
+
+    def _end_silence(self, silence: Silence | None, status: int, listener: Listener) -> None:
+        """Everything that the hooks wrote has been read."""
+        if silence is None or not listener.n_told:  # no hook ever spoke: `no_hooks` says so
+            return
+        silence.ended(by_itself=os.WIFEXITED(status))
+        if silence.since_us is not None:
+            listener.lost("hooks_silent", silence.since_us)
+
     def _listener(self, child: _Children, track: OutputTrack, files: list[Path]) -> Listener:
         from devtrace.config import actor_of
+        from devtrace.sources.agents.base import unwrapped
         from devtrace.sources.shell.listener import Listener
         from devtrace.sources.shell.nested import Watch
         from devtrace.sources.shell.shells import Settings
@@ -325,6 +370,8 @@ class _Host:
             private=self._settings.text("shell.private"),
             nested_limit=self._settings.number("shell.nested_limit"),
             wants_output=self._wants_output,
+            tells_all=self._settings.text("shell.nested") == "all",
+            unwrapped=unwrapped,
         )
 
         def forget_secrets() -> None:
@@ -334,6 +381,49 @@ class _Host:
         return Listener(
             settings, Watch(child.pid), self._open_recording, on_hello=forget_secrets, on_told=track.told
         )
+
+    def _hold(self) -> Hold | None:
+        """Other sessions of the tree are to know of this one before its first command."""
+        from devtrace.store.hold import hold
+
+        try:
+            return hold(self._place, self._session.id)
+        except OSError:  # told when the store is opened
+            return None
+
+    def _moves(self) -> Moves | None:
+        """Where HEAD is before the first command; None: nobody wants to know."""
+        if not self._settings.flag("edits.enabled"):
+            return None
+        from devtrace.sources.moves import Moves
+
+        here = workspaces.working_directory()
+        return Moves(workspaces.repository_root(here) or self._place.root)
+
+    def _watch(self, moves: Moves | None) -> Early | None:
+        """Changes of the first command are to be seen as they happen; all else of it has time."""
+        if moves is None:
+            return None
+        from devtrace.services.edits.early import Early
+
+        assert self._reader is not None
+        return Early(moves.root, moves, self._session.fifo, self._reader.n_told)
+
+    def _start_edits(self, redaction: Policy) -> Tracker:
+        from devtrace.services.edits.tracker import Tracker
+
+        assert self._early is not None
+        tracker = Tracker(
+            self._place,
+            self._early.root,
+            self._session.id,
+            self._settings,
+            redaction,
+            self._started_us,
+            self._early,
+        )
+        tracker.start()
+        return tracker
 
     def _open_recording(self) -> Recording:
         from devtrace.services.recording import Recording
@@ -362,6 +452,9 @@ class _Host:
                 "choices": [choice.as_dict() for choice in self._choices],
             },
             (self._session.nonce, self._session.mark),
+            None if self._early is None else self._start_edits,
+            self._held,
+            self._reader.n_told if self._reader else lambda: 0,
         )
         return self._recording
 
@@ -372,7 +465,7 @@ class _Host:
         if not self._order.argv:
             return
         words = shlex.join(argv)
-        listener.heard(
+        listener.said(
             fifo.hello_line(self._session.nonce, "host", os.getpid())
             + fifo.cmd_lines(
                 self._session.nonce,

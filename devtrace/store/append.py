@@ -17,7 +17,8 @@ from typing import Any
 
 from devtrace.errors import UsageError
 from devtrace.events import Frame, check_frame
-from devtrace.store import blobs, chain, storable
+from devtrace.store import blobs, chain, changes, storable
+from devtrace.store.blobs import Stored
 from devtrace.store.connection import transaction
 
 # What makes a frame unfit for the store, whoever made it. RecursionError: it nests too deeply.
@@ -26,7 +27,10 @@ UNFIT = (UsageError, ValueError, TypeError, RecursionError)
 _EVENT = (*chain.COLUMNS, "hash")
 _INSERT = f"INSERT INTO events ({', '.join(_EVENT)}) VALUES ({', '.join('?' * len(_EVENT))})"
 # Asked beforehand: ON CONFLICT would use up a seq for each event that is known, and leave holes like losses.
-_KNOWN = "SELECT id FROM events WHERE session = ? AND id IN (SELECT value FROM json_each(?))"
+_KNOWN = (
+    "SELECT id FROM events WHERE session = :session AND id IN (SELECT value FROM json_each(:ids))"
+    " UNION ALL SELECT id FROM pruned WHERE session = :session AND id IN (SELECT value FROM json_each(:ids))"
+)
 _RUNNING = (
     "session",
     "id",
@@ -51,6 +55,7 @@ INSERT INTO sessions (id, kind, started_us, status, n_events, n_failed) VALUES (
 ON CONFLICT (id) DO UPDATE
 SET n_events = n_events + excluded.n_events, n_failed = n_failed + excluded.n_failed
 """
+_TOLD_TWICE = ("tool_call",)  # by two processes that do not know each other
 _TEXTS = ("kind", "actor", "title", "cwd", "source", "exit_source")
 
 
@@ -59,7 +64,7 @@ class Row:
 
     __slots__ = ("blobs", "columns", "data")
 
-    def __init__(self, columns: dict[str, Any], data: dict[str, Any], payloads: dict[str, bytes]):
+    def __init__(self, columns: dict[str, Any], data: dict[str, Any], payloads: dict[str, bytes | Stored]):
         self.columns = columns
         self.data = data
         self.blobs = payloads
@@ -111,7 +116,7 @@ def row_of(frame: Frame) -> Row:
             columns[name] = storable.text(value)
     data = storable.data(frame["data"])
     payloads = frame.get("blobs") or {}
-    if not all(isinstance(name, str) and isinstance(payload, bytes) for name, payload in payloads.items()):
+    if not all(isinstance(name, str) and isinstance(one, bytes | Stored) for name, one in payloads.items()):
         raise TypeError("blobs are bytes by their names")
     columns["data"] = chain.encode(data)
     return Row(columns, data, payloads)
@@ -128,7 +133,7 @@ class _Tally:
         self._first_us = rows[0].columns["started_us"]
         self._head = chain.head(db, session)[1]
         ids = chain.encode([row.columns["id"] for row in rows])
-        self._known = {event for (event,) in db.execute(_KNOWN, (session, ids))}
+        self._known = {event for (event,) in db.execute(_KNOWN, {"session": session, "ids": ids})}
         self._has_running = (
             db.execute("SELECT 1 FROM running WHERE session = ? LIMIT 1", (session,)).fetchone() is not None
         )
@@ -144,10 +149,18 @@ class _Tally:
             self._db.execute(_INSERT_RUNNING, [columns[name] for name in _RUNNING])
             self._has_running = True
         else:
+            if self._has_running and columns["kind"] in _TOLD_TWICE:
+                self._keep_start(columns)
             self._insert(row, columns["id"])
             if self._has_running:
                 key = (columns["id"], self._session)
                 self._db.execute("DELETE FROM running WHERE id = ? AND session = ?", key)
+
+    def _keep_start(self, columns: dict[str, Any]) -> None:
+        """Who tells the end may not know when it began, and who told that did."""
+        begun = self._row("SELECT started_us FROM running WHERE id = ? AND session = ?", columns["id"])
+        if begun is not None:
+            columns["started_us"] = min(begun[0], columns["started_us"])
 
     def close(self, now_us: int) -> None:
         if self.events:
@@ -157,24 +170,40 @@ class _Tally:
     def _insert(self, row: Row, event: str) -> None:
         columns = {**row.columns, "id": event}
         if row.blobs:
-            named = {
-                name: {"sha256": blobs.put(self._db, payload), "size": len(payload)}
-                for name, payload in row.blobs.items()
-            }
+            stored = {name: self._stored(payload) for name, payload in row.blobs.items()}
+            named = {name: one._asdict() for name, one in stored.items()}
             columns["data"] = chain.encode({**row.data, "blobs": named})
         self._head = chain.link(self._head, columns)
-        self._db.execute(_INSERT, [*(columns[name] for name in chain.COLUMNS), self._head])
+        cursor = self._db.execute(_INSERT, [*(columns[name] for name in chain.COLUMNS), self._head])
+        if row.blobs:
+            size = sum(one.size for one in stored.values())
+            self._db.execute("INSERT INTO outputs VALUES (?, ?)", (cursor.lastrowid, size))
+        if columns["kind"] == "edit_files":
+            changes.index(self._db, self._session, event, row.data)
         self._known.add(event)
         self.events += 1
         self.failed += columns["status"] == "failed"
+
+    def _stored(self, payload: bytes | Stored) -> Stored:
+        if isinstance(payload, Stored):
+            return payload
+        return Stored(blobs.put(self._db, payload), len(payload))
 
     def _add_late_end(self, row: Row) -> None:
         """The event is known. If all that was known of its end is that nobody saw it, this is its end."""
         event, status = row.columns["id"], row.columns["status"]
         select = "SELECT status, exit_source FROM events WHERE id = ? AND session = ?"
-        if status == "interrupted" or self._row(select, event) != ("interrupted", "unknown"):
+        known = self._row(select, event)
+        if (
+            row.columns["kind"] in _TOLD_TWICE
+            and known is not None
+            and known[0] not in ("interrupted", status)
+        ):
+            self._add_other_end(row)
             return
-        end = hashlib.sha256(f"end of {event} in {self._session}".encode()).hexdigest()[:16]
+        if status == "interrupted" or known != ("interrupted", "unknown"):
+            return
+        end = late_end_id(self._session, event)
         if self._row("SELECT 1 FROM events WHERE id = ? AND session = ?", end) is None:
             self._insert(row, end)
             self._db.execute(
@@ -182,9 +211,25 @@ class _Tally:
                 (self._session, event, self._session, end, row.columns["recorded_us"]),
             )
 
+    def _add_other_end(self, row: Row) -> None:
+        """Who tells an end first is not believed more than who tells another one: both are kept."""
+        event, status = row.columns["id"], row.columns["status"]
+        other = hashlib.sha256(f"{status} end of {event} in {self._session}".encode()).hexdigest()[:16]
+        if self._row("SELECT 1 FROM events WHERE id = ? AND session = ?", other) is None:
+            self._insert(row, other)
+            self._db.execute(
+                "INSERT INTO links VALUES (?, ?, ?, ?, 'contradicts', 'certain', ?) ON CONFLICT DO NOTHING",
+                (self._session, event, self._session, other, row.columns["recorded_us"]),
+            )
+
     def _row(self, select: str, event: str) -> tuple[Any, ...] | None:
         row: tuple[Any, ...] | None = self._db.execute(select, (event, self._session)).fetchone()
         return row
+
+
+def late_end_id(session: str, event: str) -> str:
+    """The id of the event that is the late end of this one."""
+    return hashlib.sha256(f"end of {event} in {session}".encode()).hexdigest()[:16]
 
 
 def seal_late(db: sqlite3.Connection, session: str, now_us: int) -> None:

@@ -7,7 +7,6 @@ Not here: the schema (migrations/), writing (append.py), reading (query/).
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import sqlite3
 import stat
@@ -17,7 +16,8 @@ from pathlib import Path
 
 from devtrace import workspace as workspaces
 from devtrace.errors import DevTraceError, EnvironmentError
-from devtrace.store import VERSION
+from devtrace.store import VERSION, anchors
+from devtrace.store.hold import try_lock
 from devtrace.workspace import Workspace, from_os_error
 
 BUSY_MS = 30_000
@@ -148,15 +148,6 @@ def locked(path: Path, *, patience_ms: int = BUSY_MS) -> Iterator[None]:
         os.close(handle)
 
 
-def try_lock(handle: int) -> bool:
-    """Take an exclusive flock if nobody holds one: what tells a process that lives from one that is gone."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _connect(workspace: Workspace, mode: str, patience_ms: int = BUSY_MS) -> sqlite3.Connection:
     uri = f"{workspace.database.absolute().as_uri()}?mode={mode}"
     return sqlite3.connect(
@@ -221,6 +212,7 @@ def _migrate(workspace: Workspace, db: sqlite3.Connection, patience_ms: int) -> 
             return
         if db.execute("PRAGMA page_count").fetchone() == (0,):
             db.execute("PRAGMA auto_vacuum = INCREMENTAL")  # only before the first table
+            anchors.retire(workspace)
         db.execute("PRAGMA journal_mode = WAL")
         migrations.apply(Database(db))
         db.execute(f"PRAGMA user_version = {VERSION}")

@@ -1,6 +1,6 @@
 """From the spool into the database: idempotent, resumable, one drainer at a time.
 
-Lives here: `drain`. Not here: the files' format (spool.py), the rows (append.py).
+Lives here: `drain`. Not here: the files' format (spool.py), the rows (append.py), traces (traces.py).
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ import re
 import sqlite3
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from devtrace.errors import DevTraceError
-from devtrace.events import Event, Frame, Gap, check_body, is_moment
-from devtrace.ids import is_session_id, new_span_id
-from devtrace.store import chain, sessions
+from devtrace.events import Frame, Gap, check_body, check_frame, gap_event, is_moment, titled
+from devtrace.ids import is_session_id
+from devtrace.store import chain, sessions, traces
 from devtrace.store.append import UNFIT, Row, append_within, row_of
-from devtrace.store.connection import transaction, try_lock
+from devtrace.store.connection import transaction
+from devtrace.store.hold import try_lock
 from devtrace.store.spool import (
     FRAME_LIMIT,
     HEADER_SIZE,
     MAGIC,
+    SESSION_FRAME,
     SUFFIX,
     Damage,
     Read,
@@ -35,7 +37,6 @@ from devtrace.store.spool import (
 )
 from devtrace.workspace import Workspace
 
-SESSION_FRAME = "@session"  # not an event: the row of a session whose host could not reach the database
 BATCH_BYTES = 8 << 20  # one transaction: others wait for it
 LONGEST_BYTES = FRAME_LIMIT + HEADER_SIZE
 UNFIT_FOLDER = "unfit"  # of the spool: whole frames of which no event could be made, as they came
@@ -50,10 +51,15 @@ class Drained(NamedTuple):
     events: int  # that were new
     damaged: int  # stretches of a file, and frames, of which no event could be made
     files: int  # that were read to their end and removed
+    blocks: int = 0  # of traces, that were taken in
+    traces: int = 0  # that ended
+    has_more: bool = False  # blocks wait that there was no time for
 
 
-def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
-    """Take in every frame of the spool; nothing when another process is at it.
+def drain(db: sqlite3.Connection, workspace: Workspace, trace_s: float | None = None) -> Drained:
+    """Take in every frame of the spool, and what traces wait there; nothing when another process is at it.
+
+    `trace_s`: for how long traces may be taken in, which may be many; None: all of them.
 
     Events and the file's offset are committed together; a file is removed once its writer is gone and all
     of it is stored. Damage becomes a `gap` of the session it stood in; a whole frame that does not fit is
@@ -61,7 +67,7 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
     Raises sqlite3.Error, OSError.
     """
     files = _spooled(workspace)
-    if not files:
+    if not files and not (trace_s != 0 and traces.may_have_work(db, workspace)):
         return Drained(0, 0, 0)
     lock = os.open(workspace.run / "drain.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
@@ -69,9 +75,18 @@ def drain(db: sqlite3.Connection, workspace: Workspace) -> Drained:
             return Drained(0, 0, 0)
         results = [_drained(db, path) for path in files]
         _forget_removed(db, workspace)
+        taken = traces.take(db, workspace, _for(trace_s)) if trace_s != 0 else traces.Taken()
     finally:
         os.close(lock)
-    return Drained(*map(sum, zip(*results, strict=True)))
+    events, damaged, removed = (sum(one[at] for one in results) for at in range(3))
+    return Drained(events, damaged, removed, *taken)
+
+
+def _for(seconds: float | None) -> Callable[[], bool]:
+    if seconds is None:
+        return lambda: True
+    until = time.monotonic() + seconds
+    return lambda: time.monotonic() < until
 
 
 def offset_of(db: sqlite3.Connection, path: Path) -> int:
@@ -169,9 +184,7 @@ def _store(db: sqlite3.Connection, read: Read, fd: int, aside: Path) -> Drained:
             if frame.get("kind") == SESSION_FRAME:
                 ended |= _store_session(db, frame)
             else:
-                row = row_of(frame)
-                check_body(frame)
-                rows.append(row)
+                rows.append(row_of(titled(check_body(check_frame(frame)))))
         except (*UNFIT, sqlite3.IntegrityError) as error:
             unfit.append(frame)
             damages.append(_misfit(number, frame, error))
@@ -227,16 +240,11 @@ def _gaps(frames: Sequence[Frame], damages: Sequence[Damage], fd: int) -> list[F
             lost[key] = (count + 1, min(first_us, since_us), max(last_us, until_us))
             details.setdefault(key, damage.detail)
     return [
-        Event(
-            session=session,
-            id=new_span_id(),
-            actor="human",
-            started_us=since_us,
-            ended_us=until_us,
-            status="unknown",
-            source="host",
-            trusted=2,
-            body=Gap(reason=reason, count=count, detail=details[session, reason]),
+        gap_event(
+            session,
+            Gap(reason=reason, count=count, detail=details[session, reason]),
+            since_us,
+            until_us,
         ).to_frame()
         for (session, reason), (count, since_us, until_us) in lost.items()
     ]

@@ -1,25 +1,21 @@
 """The sessions table: beginning and ending a session, and closing what a killed host left open.
 
-A host holds a flock on `run/<session>.lock` for its life, which says "alive" across PID namespaces and reused
-process ids; whoever gets that lock knows that the host is gone.
+Which host lives is known by its lock (hold.py).
 """
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import json
-import os
 import sqlite3
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
-from devtrace.events import is_int, is_moment, is_shallow, unfit
-from devtrace.ids import is_session_id, is_span_id
+from devtrace.events import Event, Gap, is_int, is_moment, is_shallow, unfit
+from devtrace.ids import is_session_id, is_span_id, new_span_id
 from devtrace.store import chain, storable
 from devtrace.store.append import Row, append_within, row_of
-from devtrace.store.connection import transaction, try_lock
+from devtrace.store.connection import transaction
+from devtrace.store.hold import dead, lock_path
 from devtrace.workspace import Workspace
 
 COLUMNS = frozenset(  # what may be given; the counters are append's
@@ -52,6 +48,8 @@ COLUMNS = frozenset(  # what may be given; the counters are append's
 
 
 STATUSES = ("active", "ended", "interrupted")
+_SILENT_US = 6 * 3_600_000_000  # after which a client that told nothing is taken for gone
+_TRACED = ("shell", "run")  # kinds of sessions with a host that watches
 
 
 def _is_text(value: object) -> bool:
@@ -74,43 +72,6 @@ _COLUMN_FITS: dict[str, Callable[[Any], bool]] = {
     "exit_code": _or_none(is_int),
     "meta": lambda value: isinstance(value, dict) and is_shallow(value),
 }
-
-
-class Hold:
-    """The proof that a session's host lives; `close` gives it up."""
-
-    __slots__ = ("_fd", "_path")
-
-    def __init__(self, fd: int, path: Path):
-        self._fd = fd
-        self._path = path
-
-    def is_lost(self) -> bool:
-        """Whether the file was removed or moved away, so that the session looks like an orphan."""
-        try:
-            there = self._path.stat()
-        except OSError:
-            return True
-        ours = os.fstat(self._fd) if self._fd >= 0 else None
-        return ours is None or (there.st_dev, there.st_ino) != (ours.st_dev, ours.st_ino)
-
-    def close(self) -> None:
-        """The session has ended properly. May be called twice."""
-        if self._fd >= 0:
-            self._path.unlink(missing_ok=True)
-            os.close(self._fd)
-            self._fd = -1
-
-
-def hold(workspace: Workspace, session: str) -> Hold:
-    """Take the session's lock; to be done before its row says `active`. Raises OSError."""
-    path = _lock_path(workspace, session)
-    while True:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        if os.fstat(fd).st_nlink:
-            return Hold(fd, path)
-        os.close(fd)  # between the two lines above it was taken for a dead host's, and removed
 
 
 def begin(db: sqlite3.Connection, **columns: Any) -> None:
@@ -165,7 +126,7 @@ def end(
 ) -> None:
     """End a session and seal the head of its chain, in one transaction."""
     with transaction(db):
-        _end(db, session, ended_us, status, exit_code, head_end)
+        end_within(db, session, ended_us, status, exit_code, head_end)
 
 
 def close_orphans(db: sqlite3.Connection, workspace: Workspace, now_us: int) -> list[str]:
@@ -182,20 +143,54 @@ def close_orphans(db: sqlite3.Connection, workspace: Workspace, now_us: int) -> 
 
 
 def _close_orphan(db: sqlite3.Connection, workspace: Workspace, session: str, now_us: int) -> bool:
-    with _dead(workspace, session) as is_dead:
+    with dead(workspace, session) as is_dead:
         if not is_dead:
             return False
         with transaction(db):
-            row = db.execute("SELECT status, started_us FROM sessions WHERE id = ?", (session,)).fetchone()
+            select = "SELECT status, started_us, kind FROM sessions WHERE id = ?"
+            row = db.execute(select, (session,)).fetchone()
+            if row is not None and row[2] == "agent" and now_us < _last_us(db, session, row[1]) + _SILENT_US:
+                return False  # no host of ours lives in it: its client's hooks tell when it ends
+            if row is not None and row[2] == "recorder" and _is_traced(db, session):
+                return False  # its segments tell when it ends (traces.py)
             cut_short = _interrupted(db, session)
             is_active = row is not None and row[0] == "active"
             if not cut_short and not is_active:
                 return False
             append_within(db, cut_short, recorded_us=now_us)
             if is_active:
-                _end(db, session, _last_us(db, session, row[1]), "interrupted", None, None)
-        _lock_path(workspace, session).unlink(missing_ok=True)
+                last_us = _last_us(db, session, row[1])
+                if row[2] in _TRACED:
+                    append_within(db, [_stopped(session, last_us)], recorded_us=now_us)
+                end_within(db, session, last_us, "interrupted", None, None)
+        lock_path(workspace, session).unlink(missing_ok=True)
     return True
+
+
+def _is_traced(db: sqlite3.Connection, session: str) -> bool:
+    traced = "SELECT 1 FROM running WHERE session = ? AND kind = 'python_trace'"
+    return db.execute(traced, (session,)).fetchone() is not None
+
+
+def _stopped(session: str, last_us: int) -> Row:
+    """The gap behind a killed host: what was done between its last record and its end, nobody saw.
+
+    When that end was is not known: later than the last record, and earlier than whatever is found of it.
+    """
+    gap = Event(
+        session=session,
+        id=new_span_id(),
+        actor="human",
+        started_us=last_us,
+        status="unknown",
+        source="host",
+        trusted=2,
+        body=Gap(
+            reason="recorder_stopped",
+            detail="after the last record the host was killed, the machine went down, or the store was moved",
+        ),
+    )
+    return row_of(gap.to_frame())
 
 
 def _interrupted(db: sqlite3.Connection, session: str) -> list[Row]:
@@ -216,41 +211,21 @@ def _last_us(db: sqlite3.Connection, session: str, started_us: int) -> int:
     return started_us if last is None else max(last, started_us)
 
 
-def _end(
+def end_within(
     db: sqlite3.Connection,
     session: str,
     ended_us: int,
     status: str,
     exit_code: int | None,
-    head_end: str | None,
+    head_end: str | None = None,
 ) -> None:
+    """`end` inside a transaction that the caller holds."""
     db.execute(
         "UPDATE sessions SET ended_us = ?, status = ?, exit_code = ?, head_end = coalesce(?, head_end)"
         " WHERE id = ?",
         (ended_us, status, exit_code, head_end, session),
     )
     chain.seal(db, session, ended_us)
-
-
-@contextlib.contextmanager
-def _dead(workspace: Workspace, session: str) -> Iterator[bool]:
-    """Whether the session's host is gone; while the block runs nobody else finds out the same."""
-    try:
-        fd = os.open(_lock_path(workspace, session), os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except FileNotFoundError:
-        yield True
-        return
-    except OSError:  # what cannot be looked at is not known to be dead
-        yield False
-        return
-    try:
-        yield try_lock(fd)
-    finally:
-        os.close(fd)
-
-
-def _lock_path(workspace: Workspace, session: str) -> Path:
-    return workspace.run / f"{session}.lock"
 
 
 def _storable(columns: dict[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from typing import Any
 
 MAGIC = b"\xd7DTF"
 SUFFIX = ".spool"
+SESSION_FRAME = "@session"  # no event: the row of a session that no host can write into the database
 FRAME_LIMIT = 64 << 20  # bytes of one payload; a longer one is not written, a longer length is damage
 HEADER_SIZE = 12
 _HEADER = struct.Struct(">4sII")

@@ -31,6 +31,10 @@ PALETTE: dict[str, Style] = {
         "gap": "bold black on yellow",
         "warning": "yellow",
         "note": "green",
+        "edit": "cyan",
+        "added": "green",
+        "deleted": "red",
+        "hunk": "cyan",
     }.items()
 }
 

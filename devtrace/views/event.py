@@ -11,9 +11,12 @@ from typing import Any
 
 from devtrace.query.events import command_data, is_unproven
 from devtrace.views import words
+from devtrace.views.agents import told_rows, work_rows
 from devtrace.views.console import Line
+from devtrace.views.edits import commit_rows, edit_rows, snapshot_rows
 from devtrace.views.safe import safe
 from devtrace.views.timeline import Reader, mark, took, what
+from devtrace.views.trace import trace_line
 
 Row = dict[str, Any]
 
@@ -33,6 +36,9 @@ _SOURCES = {
     "fifo": "told by a shell that never said who it is",
     "host": "seen by the recording itself",
     "cli": "written by a devtrace command",
+    "worktree": "seen in the working tree",
+    "hook": "told by the agent's hook",
+    "transcript": "read from the agent's own record",
 }
 _TRUST = {
     2: "proven by the session's nonce",
@@ -51,21 +57,42 @@ _TOLD = {
     "text_form",
     "reason",
 }
+# Kinds whose every field has its own words.
+_TELLS = ("prompt", "assistant_message", "tool_call", "agent_session", "agent_payload")  # by its own account
+_IN_FULL = {
+    "edit_files": edit_rows, "git_commit": commit_rows, "git_snapshot": snapshot_rows,
+    **dict.fromkeys(_TELLS, told_rows),
+}  # fmt: skip
 _KNOWN = {"run_command", "note", "gap", "policy"}  # of any other kind nothing is told but what it is called
 _TOLD |= {"duration_us", "shell", "interactive", "depth", "folded", "shell_pid", "redacted"}
 
 
 def event_lines(
-    event: Row, session: Row, children: Sequence[Row], short: Mapping[str, str], reader: Reader
+    event: Row,
+    session: Row,
+    children: Sequence[Row],
+    short: Mapping[str, str],
+    reader: Reader,
+    calls: Sequence[Row] = (),
+    traces: Sequence[Row] = (),
 ) -> list[Line]:
-    """The event, line by line, widest first: nothing is cut, whatever the terminal's width."""
+    """The event, line by line, widest first: nothing is cut, whatever the terminal's width.
+
+    `calls`: the agent's tool calls that it belongs to. `traces`: the recorded programs that it started.
+    """
     rows: list[tuple[str, Line]] = [("event", _identity(event, session, short))]
     rows += _text(event)
     rows += [("status", _status(event)), ("time", _time(event, reader))]
     rows += _where(event, session, reader)
     rows += [("source", _source(event))]
     rows += _output(event)
-    rows += _others(event)
+    rows += _IN_FULL[event["kind"]](event) if event["kind"] in _IN_FULL else _others(event)
+    rows += work_rows(calls, event, short)
+    rows += [
+        ("trace" if at == 0 else "", trace_line(one, short)) for at, one in enumerate(traces[:_CHILDREN])
+    ]
+    if len(traces) > _CHILDREN:
+        rows.append(("", [(f"... and {len(traces) - _CHILDREN:,} more", "dim")]))
     rows += [
         ("inside" if at == 0 else "", _child(child, short, reader))
         for at, child in enumerate(children[:_CHILDREN])
@@ -85,7 +112,8 @@ def _identity(event: Row, session: Row, short: Mapping[str, str]) -> Line:
 
 def _text(event: Row) -> list[tuple[str, Line]]:
     data = command_data(event)
-    note = event["data"].get("text") if event["kind"] == "note" else None
+    has_text = event["kind"] in ("note", "prompt", "assistant_message")
+    note = event["data"].get("text") if has_text else None
     text = data.get("command") or note or event["title"].removeprefix("$ ")
     label = "command" if event["kind"] == "run_command" else "text"
     lines = safe(text, keep="\n\t").split("\n")
@@ -108,7 +136,7 @@ def _text(event: Row) -> list[tuple[str, Line]]:
 
 def _status(event: Row) -> Line:
     _, style = mark(event)
-    line: Line = [(event["status"], style if event["kind"] == "run_command" else "")]
+    line: Line = [(event["status"], style if event["kind"] in ("run_command", "tool_call") else "")]
     code = event["exit_code"]
     if code is not None:
         line.append((f", exit {code}{_signal(code)}", ""))
@@ -156,6 +184,8 @@ def _source(event: Row) -> Line:
     if shell:
         line.append((f", {safe(str(shell))}{f' at depth {depth}' if depth else ''}", "dim"))
     style = "warning" if is_unproven(event) else "dim"
+    if source == "worktree" or event["kind"] in _TELLS:  # we saw it ourselves, or it is nothing but told
+        return line
     return [*line, (", ", "dim"), (_TRUST.get(event["trusted"], ""), style)]
 
 

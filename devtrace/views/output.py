@@ -4,8 +4,8 @@ A progress bar is the same line written a hundred times. So the output is writte
 a terminal would do it: carriage returns, backspaces, erasing and the cursor's moves up and down are obeyed;
 everything else that acts on a terminal (titles, the clipboard, queries, modes) is left out.
 
-Lives here: `plain`, `coloured`, `record`. Not here: reading it from the store (query/output.py), the whole
-recording with its times (export/asciicast.py).
+Lives here: `plain`, `coloured`, `standing`, `record`. Not here: reading it from the store
+(query/output.py), the whole recording with its times (export/asciicast.py).
 """
 
 from __future__ import annotations
@@ -38,6 +38,11 @@ def plain(output: Output) -> str:
 def coloured(output: Output) -> str:
     """The output with its colours (SGR) and without any other escape sequence."""
     return _whole(output, colours=True)
+
+
+def standing(text: str) -> str:
+    """A line of text as it was left standing, without any escape sequence."""
+    return _text(text.encode("utf-8", "replace"), colours=False).removesuffix("\n").replace("\n", " ")
 
 
 def record(event: dict[str, Any], output: Output) -> dict[str, Any]:

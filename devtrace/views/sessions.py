@@ -31,15 +31,21 @@ _COLUMNS = (
 _HEADINGS = ("started", "took", "", "agent", "shell", "where", "events", "failed", "id")
 
 
-def session_lines(sessions: Sequence[Row], short: Mapping[str, str], reader: Reader) -> list[Line]:
-    """A heading and one line a session; nothing when there is none."""
+def session_lines(
+    sessions: Sequence[Row],
+    short: Mapping[str, str],
+    reader: Reader,
+    traces: Mapping[str, int] | None = None,
+) -> list[Line]:
+    """A heading and one line a session; nothing when there is none. `traces`: programs recorded in each."""
     if not sessions:
         return []
     head = Cells([[(heading, "dim")] for heading in _HEADINGS])
-    return lay_out(_COLUMNS, [head, *(_row(session, short, reader) for session in sessions)], reader.width)
+    rows = [_row(session, short, reader, (traces or {}).get(session["id"], 0)) for session in sessions]
+    return lay_out(_COLUMNS, [head, *rows], reader.width)
 
 
-def _row(session: Row, short: Mapping[str, str], reader: Reader) -> Cells:
+def _row(session: Row, short: Mapping[str, str], reader: Reader, traces: int) -> Cells:
     failed = session["n_failed"]
     return Cells(
         [
@@ -48,7 +54,7 @@ def _row(session: Row, short: Mapping[str, str], reader: Reader) -> Cells:
             [_state(session)],
             [(safe(session["agent"] or session["actor"]), "")],
             [(safe(session["shell"] or ""), "dim")],
-            _where(session, reader),
+            [*_where(session, reader), *([(f"  +{words.count(traces, 'trace')}", "dim")] if traces else [])],
             [(f"{session['n_events']:,}", "")],
             [(f"{failed:,}" if failed else "", "failed")],
             [(short.get(session["id"], session["id"]), "id")],

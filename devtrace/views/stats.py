@@ -21,6 +21,7 @@ _COLUMNS = (
     Column(right=True, drop=1),
     Column(right=True, drop=2),
 )
+_WORTH_A_WORD = 1 << 20  # bytes of outputs
 _PROGRAMS = {"command": "command", "commands": "times", "failed": "failed", "time_us": "time"}
 _AGENTS = {
     "agent": "agent",
@@ -42,6 +43,24 @@ def stats_lines(stats: Row, width: int | None, *, top: int) -> list[Line]:
     if stats["agents"]:
         lines += [[], *_table(_AGENTS, stats["agents"], width)]
     return lines
+
+
+def kept_line(kept: Mapping[str, int]) -> Line:
+    """How much the store keeps: `kept 1.2 MB of events, 3.4 MB in 120 checkpoints`.
+
+    What outputs take of the first is said where it is worth a word, and so is what was pruned.
+    """
+    line: Line = [("kept ", "dim"), (words.size(kept["database"]), ""), (" of events", "dim")]
+    if kept.get("outputs", 0) >= _WORTH_A_WORD:
+        line += [(" (", "dim"), (words.size(kept["outputs"]), ""), (" of them outputs)", "dim")]
+    if kept["n_checkpoints"]:
+        number = words.count(kept["n_checkpoints"], "checkpoint")
+        line += [(", ", "dim"), (words.size(kept["checkpoints"]), ""), (f" in {number}", "dim")]
+    if kept["spool"]:
+        line += [(", ", "dim"), (words.size(kept["spool"]), "warning"), (" in the spool", "dim")]
+    if kept.get("n_pruned"):
+        line += [("; ", "dim"), (words.count(kept["n_pruned"], "event"), ""), (" pruned", "dim")]
+    return line
 
 
 def _totals(stats: Row) -> Line:

@@ -14,6 +14,7 @@ from typing import Any
 from devtrace.query.events import command_data, is_unproven
 from devtrace.views import words
 from devtrace.views.console import Line, Piece
+from devtrace.views.edits import file_lines
 from devtrace.views.layout import Across, Cells, Column, lay_out
 from devtrace.views.safe import first_line, safe, split_first_line
 
@@ -21,6 +22,7 @@ Row = dict[str, Any]
 
 _INDENT = 2
 _LABEL = 12
+_SHORT = 10  # digits of an id that is named in passing
 _COLUMNS = (
     Column(drop=2),  # clock
     Column(right=True, drop=1),  # duration
@@ -29,6 +31,24 @@ _COLUMNS = (
     Column(right=True, drop=3),  # output size
     Column(),  # id
 )
+_MARKS: dict[str, Piece] = {
+    "gap": (" GAP ", "gap"),
+    "note": ("note", "note"),
+    "edit_files": ("edit", "edit"),
+    "git_commit": ("git", "dim"),
+    "git_snapshot": ("state", "note"),
+    "prompt": ("prompt", "note"),
+    "assistant_message": ("said", "dim"),
+    "agent_session": ("agent", "dim"),
+    "agent_payload": ("raw", "warning"),
+}
+_RUN = ("run_command", "tool_call", "python_trace")  # what has a status of its own, and takes its time
+_RAN: dict[str, Piece] = {
+    "tool_call": ("tool", "edit"),
+    "python_trace": ("trace", "note"),
+}  # and it went well
+_MOST_TRACES = 3  # of one command that have a line
+_TOLD = ("prompt", "assistant_message", "tool_call", "agent_session", "agent_payload")
 _LEGEND = {
     "! lost": "the end was never seen",
     "= stop": "the shell gave the status of a stopped job, as after Ctrl-Z; it may have gone on later",
@@ -46,6 +66,10 @@ class Reader:
     width: int | None
     home: str = ""
     nested: bool | None = None  # None: unfolded where a session is nothing but one command
+
+
+class _Opened(Across):
+    """A line below its row that is shown whole, however narrow the terminal."""
 
 
 def header(session: Row, tally: Mapping[str, int], short: Mapping[str, str], reader: Reader) -> list[Line]:
@@ -67,9 +91,20 @@ def header(session: Row, tally: Mapping[str, int], short: Mapping[str, str], rea
 
 
 def timeline(
-    session: Row, events: Sequence[Row], short: Mapping[str, str], reader: Reader, *, hidden: int = 0
+    session: Row,
+    events: Sequence[Row],
+    short: Mapping[str, str],
+    reader: Reader,
+    *,
+    hidden: int = 0,
+    opened: Mapping[str, Sequence[Line]] | None = None,
+    traces: Mapping[str, Sequence[Row]] | None = None,
 ) -> list[Line]:
-    """The rows, and the legend of the marks in them. `hidden`: earlier events that a limit left out."""
+    """The rows, and the legend of the marks in them. `hidden`: earlier events that a limit left out.
+
+    `opened`: what stands below the row of an event, by its id, such as the patch of an edit. `traces`: the
+    recorded programs that an event started, by its id.
+    """
     shown = _Tree(events)
     unfold = shown.is_one_command() if reader.nested is None else reader.nested
     rows: list[Cells | Across] = []
@@ -84,15 +119,18 @@ def timeline(
             place = event["cwd"]
             inside = words.place(place, session["repo_root"], reader.home).rstrip("/")
             rows.append(_note_row([(f"in {safe(inside)}/", "dim")]))
-        rows += _rows_of(event, shown, session, short, reader, unfold=unfold)
-    return lay_out(_COLUMNS, rows, reader.width, _INDENT) + _legend(rows, unfold)
+        below = _Below(opened or {}, traces or {}, short, reader)
+        rows += _rows_of(event, shown, session, short, reader, unfold=unfold, below=below)
+    laid = lay_out(_COLUMNS, rows, reader.width, _INDENT)
+    whole = [row.line if isinstance(row, _Opened) else line for row, line in zip(rows, laid, strict=True)]
+    return whole + _legend(rows, unfold)
 
 
 def mark(event: Row) -> Piece:
     """The loud part of a row: failed with its status, lost, running, a note, a gap; else nothing."""
     status, kind = event["status"], event["kind"]
-    if kind != "run_command":
-        return {"gap": (" GAP ", "gap"), "note": ("note", "note")}.get(kind, (safe(kind), "dim"))
+    if kind not in _RUN:
+        return _MARKS.get(kind, (safe(kind), "dim"))
     if status == "failed":
         return f"✗ {event['exit_code']}" if event["exit_code"] is not None else "✗", "failed"
     return {
@@ -100,30 +138,44 @@ def mark(event: Row) -> Piece:
         "interrupted": ("! lost", "lost"),
         "stopped": ("= stop", "warning"),
         "unknown": ("? end", "warning"),
-    }.get(status, ("", ""))
+    }.get(status, _RAN.get(kind, ("", "")))
 
 
 def what(event: Row, session: Row | None = None) -> Line:
     """The command or headline in one line, with what the reader must know about it."""
     kind = event["kind"]
     text, more = split_first_line(event["title"].removeprefix("$ ").removeprefix(f"{kind}: "))
-    style = {"gap": "warning", "note": "note", "policy": "dim"}.get(kind, "")
+    style = {"gap": "warning", "note": "note", "policy": "dim", "git_commit": "dim"}.get(kind, "")
     if kind == "run_command" and (event["data"].get("command") is None):
         style = "dim"
     line: Line = [(text, style), (more, "dim")]
+    if event["data"].get("subagent") and kind in _TOLD:
+        line.insert(0, (f"({safe(str(event['data']['subagent'])[:_SHORT])}) ", "dim"))
     if is_unproven(event):
         line.append((" [unproven]", "warning"))
-    by_whom = kind not in ("gap", "policy")  # of these nobody is the author
+    if kind in ("edit_files", "git_commit") and event["data"].get("attribution") != "command":
+        line.append((f" [{_whose(event)}]", "warning"))
+    # Of these nobody is the author, or it says itself who.
+    by_whom = kind not in ("gap", "policy", "edit_files", "git_commit", *_TOLD)
     if by_whom and session is not None and event["actor"] != session["actor"]:
         line.append((f" [{safe(event['actor'])}]", "dim"))
     return line
+
+
+def _whose(event: Row) -> str:
+    """Where a change came from that no one command made: `background`, `ambiguous: 3f2a or 77b0`."""
+    data = event["data"]
+    names = [safe(name.rpartition("/")[2][:_SHORT]) for name in data.get("candidates") or ()]
+    return f"{safe(str(data.get('attribution')))}{': ' if names else ''}{' or '.join(names)}"
 
 
 def took(event: Row, now_us: int) -> str:
     """How long it took, or has been running; nothing for what happens in a moment."""
     if event["status"] == "running":
         return words.duration(now_us - event["started_us"])
-    if event["kind"] != "run_command" and event["ended_us"] in (None, event["started_us"]):
+    if event["kind"] in _MARKS or (
+        event["kind"] not in _RUN and event["ended_us"] in (None, event["started_us"])
+    ):
         return ""
     return "?" if event["ended_us"] is None else words.duration(event["ended_us"] - event["started_us"])
 
@@ -137,13 +189,13 @@ def printed(event: Row) -> str:
 
 
 class _Tree:
-    """The events under their parents. What has no parent in the list stands at the top."""
+    """The events under their parents in the order of time. What has no parent in the list is at the top."""
 
     def __init__(self, events: Sequence[Row]):
         known = {event["id"] for event in events}
         self.top: list[Row] = []
         self.under: dict[str, list[Row]] = defaultdict(list)
-        for event in events:
+        for event in sorted(events, key=lambda event: int(event["started_us"])):
             if event["parent"] in known and event["parent"] != event["id"]:
                 self.under[event["parent"]].append(event)
             else:
@@ -164,20 +216,65 @@ class _Tree:
 
 
 def _rows_of(
-    event: Row, tree: _Tree, session: Row, short: Mapping[str, str], reader: Reader, *, unfold: bool
+    event: Row,
+    tree: _Tree,
+    session: Row,
+    short: Mapping[str, str],
+    reader: Reader,
+    *,
+    unfold: bool,
+    below: _Below,
 ) -> list[Cells | Across]:
-    rows: list[Cells | Across] = [_row(event, session, short, reader, 0)]
+    rows: list[Cells | Across] = [_row(event, session, short, reader, 0), *below.rows(event, 0)]
     folded: list[Row] = []
     depths = {event["id"]: 0}
     for child in tree.below(event):
         depths[child["id"]] = depth = depths.get(child["parent"], 0) + 1
         if child["kind"] == "run_command" and not unfold:
             folded.append(child)
+            rows += below.traces_of(child, 0)
         else:
-            rows.append(_row(child, session, short, reader, depth))
+            rows += [_row(child, session, short, reader, depth), *below.rows(child, depth)]
     if folded:
         rows.insert(1, _note_row(_folded(folded)))
     return rows
+
+
+class _Below:
+    """What stands below the row of an event, though it is no event of the session."""
+
+    def __init__(
+        self,
+        opened: Mapping[str, Sequence[Line]],
+        traces: Mapping[str, Sequence[Row]],
+        short: Mapping[str, str],
+        reader: Reader,
+    ):
+        self._opened = opened
+        self._traces = traces
+        self._short = short
+        self._reader = reader
+
+    def rows(self, event: Row, depth: int) -> list[Cells | Across]:
+        """Of an edit its patch where that is opened, else the files, if several; of a command its traces."""
+        if event["id"] in self._opened:
+            return [_Opened(line) for line in self._opened[event["id"]]]
+        if event["kind"] != "edit_files":
+            return self.traces_of(event, depth)
+        return [_note_row([("  " * (depth + 1), ""), *line]) for line in file_lines(event)]
+
+    def traces_of(self, event: Row, depth: int) -> list[Cells | Across]:
+        """The recorded programs that a command started, with the ids of their sessions."""
+        traces = self._traces.get(event["id"], ())
+        rows: list[Cells | Across] = []
+        for trace in traces[:_MOST_TRACES]:
+            clock, duration, sign, text, size, _ = _row(trace, trace, {}, self._reader, depth + 1).cells
+            name = self._short.get(trace["session"], trace["session"])
+            rows.append(Cells([clock, duration, sign, text, size, [(name, "id")]]))
+        if len(traces) > _MOST_TRACES:
+            left = words.count(len(traces) - _MOST_TRACES, "more trace")
+            rows.append(_note_row([(f"{'  ' * (depth + 1)}+ {left}", "dim")]))
+        return rows
 
 
 def _folded(children: Sequence[Row]) -> Line:
@@ -201,11 +298,16 @@ def _row(event: Row, session: Row, short: Mapping[str, str], reader: Reader, dep
             [(words.clock(event["started_us"]), "dim")],
             [(took(event, reader.now_us), duration)],
             [mark(event)],
-            [("  " * depth, ""), *what(event, session)],
+            [("  " * (depth + _is_subagents(event)), ""), *what(event, session)],
             [(printed(event), "dim")],
             [(short.get(event["id"], event["id"]), "id")],
         ]
     )
+
+
+def _is_subagents(event: Row) -> bool:
+    is_told = event["kind"] in _TOLD and event["data"].get("subagent") is not None
+    return is_told and not event.get("inside")
 
 
 def _note_row(line: Line) -> Cells:
@@ -264,6 +366,9 @@ def _counts(tally: Mapping[str, int]) -> Line:
         line += [("; ", "dim"), (f"{tally['nested']:,} nested", "")]
     if tally["nested_failed"]:
         line += [(", ", "dim"), (f"{tally['nested_failed']:,} failed", "failed")]
+    for name, noun in (("prompts", "prompt"), ("calls", "tool call")):
+        if tally.get(name):
+            line += [("; ", "dim"), (words.count(tally[name], noun), "")]
     if tally["notes"]:
         line += [("; ", "dim"), (words.count(tally["notes"], "note"), "note")]
     return line
@@ -275,6 +380,8 @@ def _completeness(session: Row, tally: Mapping[str, int]) -> Line:
         holes += [("; ", "dim"), (f" {words.count(tally['gaps'], 'gap')} ", "gap")]
     if tally["lost"]:
         holes += [("; ", "dim"), (f"{words.count(tally['lost'], 'end')} never seen", "lost")]
+    if tally["pruned"]:
+        holes += [("; ", "dim"), (f"{words.count(tally['pruned'], 'event')} pruned", "warning")]
     state = {
         "active": ("still recording", "running"),
         "interrupted": ("interrupted: the recording stopped without a word", "lost"),

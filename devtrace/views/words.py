@@ -9,6 +9,8 @@ from __future__ import annotations
 import time
 from pathlib import PurePosixPath
 
+TIMES = "\u00d7"  # before a count: a sign that linters take for a letter
+_LONGEST = 2_000  # characters of one line
 _SIZES = ("B", "KB", "MB", "GB", "TB")
 
 
@@ -64,6 +66,12 @@ def moment(microseconds: int) -> str:
 def count(number: int, noun: str, plural: str = "") -> str:
     """`1 command`, `3 commands`, `1,204 commands`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def shortened(line: str) -> str:
+    """A line, and of an endless one its start and how much is left out."""
+    left = len(line) - _LONGEST
+    return line if left <= 0 else f"{line[:_LONGEST]}… (+{count(left, 'character')})"
 
 
 def place(path: str, root: str | None = None, home: str = "") -> str:

@@ -9,7 +9,10 @@
 __devtrace_file=.zshenv
 builtin . "$ZDOTDIR/forward"
 
-if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-} && ! -o interactive ]]; then
+if [[ -n ${DEVTRACE_SESSION-} && -p ${DEVTRACE_FIFO-} && -z ${__devtrace_shell-} && ! -o interactive ]] &&
+  # Our own hook in an agent's settings, and nothing beside it, is no command of the agent's.
+  [[ ${ZSH_EXECUTION_STRING-} != */python*' -I -S '*/devtrace/services/agent_hook.py' '* ||
+    ${ZSH_EXECUTION_STRING% \|\| true} == *[!A-Za-z0-9/._\ -]* ]]; then
   __devtrace_begin() {
     builtin emulate -L zsh -o no_multibyte
     local stat parent='' text=${ZSH_EXECUTION_STRING-}

@@ -105,7 +105,7 @@ class Session:
         assert chain.check(self._db, self.id) is None
 
     def _command(self, row: dict[str, Any]) -> Command:
-        return Command(row, output.output(self._db, row).data if output.has_output(row) else None)
+        return Command(row, output.output(self._db, row).data if output.has_output(self._db, row) else None)
 
 
 def open_session(store: Path, session: str | None = None) -> Session:

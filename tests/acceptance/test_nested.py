@@ -25,7 +25,7 @@ for order in orders:
     seen.append([done.returncode, done.stdout.decode("latin-1"), done.stderr.decode("latin-1")])
 json.dump(seen, open("seen.json", "w"))
 subprocess.run(["bash", "-c", "true # the last"])
-while not os.path.exists("leave"):
+while not os.path.exists("leave"):  # a file, so that an agent which nobody waits for hangs nobody
     time.sleep(0.01)
 """
 LAST = "true # the last"
@@ -70,9 +70,7 @@ class Agent:
         ]
 
     def _has_heard_all(self) -> bool:
-        """Where its end is not known it runs until the session ends, as with an EXIT trap of its own."""
-        ended = any(event.command == LAST for event in self.place.events())
-        return ended or any(title.endswith(LAST) for title in self.place.running())
+        return any(event.command == LAST for event in self.place.events())
 
     def bare(self, *argv: str) -> Seen:
         """The same without us."""
@@ -84,7 +82,7 @@ class Agent:
     def nested(self) -> list[Event]:
         """What was recorded below the agent, which is sound."""
         self.place.is_sound()
-        assert self.place.gaps() == {}
+        assert self.place.gaps() == {}, [e.data for e in self.place.events(None, "gap")]
         (outer,) = self.place.commands()
         found = [event for event in self.place.commands(depth=1) if event.command != LAST]
         assert {event.parent for event in found} <= {outer.id}
@@ -153,7 +151,7 @@ def test_a_text_is_kept_whole_with_its_status(
 @pytest.mark.parametrize("shell", ["bash", "zsh"])
 def test_a_text_of_100_kilobytes_is_kept_whole(agent: Agent, needs: Callable[..., None], shell: str) -> None:
     needs(shell)
-    text = "echo " + "ab\tc%41\n" * 12_500 + " | wc -c"
+    text = ": ab\tc%41\n" * 10_000 + "true | wc -c"
 
     agent.runs([shell, "-c", text])
 
@@ -225,6 +223,31 @@ def test_an_end_that_the_shell_does_not_tell_is_found(
     (kept,) = agent.nested
     # On a busy machine a process may be reaped before its status was read: then nobody guesses.
     assert (kept.exit_code, kept.exit_source) in ((status, source), (None, "unknown"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+@pytest.mark.parametrize("last", ["", "exec "])
+def test_a_shell_that_another_replaces_goes_on_as_the_same_command(
+    agent: Agent, needs: Callable[..., None], shell: str, last: str
+) -> None:
+    """An agent's client may start a shell that sets things up, and that replaces itself by the real one."""
+    needs(shell)
+    text = f"export MARK=1; {last}{shell} -c 'exit 5'"
+
+    ((code, _, _),) = agent.runs([shell, "-c", text])
+
+    assert code == 5
+    (kept,) = agent.nested
+    assert (kept.command, kept.exit_code, kept.exit_source) == (text, 5, "shell")
+
+
+def test_where_deeper_shells_are_asked_for_each_is_told(agent: Agent) -> None:
+    agent.place.devtrace("config", "set", "shell.nested", "all")
+
+    agent.runs(["bash", "-c", "exec bash -c 'exit 5'"])
+
+    told = {kept.command: kept for kept in agent.place.commands(depth=1)}
+    assert told["exit 5"].parent == told["exec bash -c 'exit 5'"].id
 
 
 # --- depth --------------------------------------------------------------------------------------------------
@@ -370,3 +393,25 @@ def test_without_a_host_the_parts_do_nothing(agent: Agent) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (4, b"ran\n", b"")
     assert not Path(left["DEVTRACE_FIFO"]).exists()
     assert shutil.which("bash")
+
+
+def test_what_each_nested_command_changes_is_its_own(agent: Agent) -> None:
+    """`devtrace run` tells of the program itself; that is no line of the FIFO, and shifts no place."""
+    root = agent.place.root
+    names = [f"gone{number}" for number in range(8)]
+    for name in names:
+        (root / name).write_text(f"{name}\n")
+
+    agent.place.devtrace("snapshot")  # what is gone before anybody looked would be known to nobody
+
+    agent.runs(*(["bash", "-c", f"rm {name}; sleep 0.05"] for name in names))
+
+    commands = {event.id: event.command for event in agent.place.commands(depth=1)}
+    told = {}
+    for event in agent.place.events(None, "edit_files"):
+        for change in event["data"]["changes"]:
+            ids = event["data"]["candidates"] or [event.parent or ""]
+            told[change["path"]] = [commands.get(one.rpartition("/")[2]) for one in ids]
+    assert told.keys() >= set(names)
+    assert {name: f"rm {name}; sleep 0.05" in told[name] for name in names} == dict.fromkeys(names, True)
+    assert 1 in map(len, map(told.__getitem__, names)), "only those of the first moments may be ambiguous"

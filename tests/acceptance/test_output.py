@@ -198,6 +198,7 @@ def test_a_job_that_prints_at_the_prompt_prints_into_no_command(shell: Shell, ga
 
     gate.opens()
     shell.waits_for("came late")
+    shell.hears_of_its_job()
     shell.types("echo next").types("true")
 
     kept = shell.session.commands()
@@ -207,8 +208,15 @@ def test_a_job_that_prints_at_the_prompt_prints_into_no_command(shell: Shell, ga
 
 
 def test_a_job_that_prints_while_another_command_runs_prints_into_that_one(shell: Shell, gate: Gate) -> None:
-    shell.program("late", f"#!/bin/sh\nread go <'{gate.path}'\necho came la''te\nmkdir done\n")
-    shell.program("in-front", "#!/bin/sh\necho in fr''ont\nuntil [ -d done ]; do sleep 0.01; done\n")
+    shell.program(
+        "late",
+        f"#!/bin/sh\nread go <'{gate.path}'\necho came la''te\nmkdir busy\necho $$ >busy/pid\nmv busy done\n",
+    )
+    shell.program(  # ends behind the other, whose end could draw the prompt once more
+        "in-front",
+        "#!/bin/sh\necho in fr''ont\nuntil [ -d done ]; do sleep 0.01; done\n"
+        'while kill -0 "$(cat done/pid)" 2>/dev/null; do sleep 0.01; done\n',
+    )
     shell.types("late &").types("in-front", until="in front")
 
     gate.opens()
@@ -405,10 +413,12 @@ def test_a_password_that_the_shell_itself_reads_is_not_kept(shell: Shell) -> Non
 
 @pytest.mark.shells("bash", "zsh")
 def test_with_stderr_in_a_file_nothing_of_ours_is_in_it(shell: Shell) -> None:
-    """bash writes its prompt there too, so the test goes by what the commands print."""
-    shell.starts().sends("exec 2>errors\r").sends("echo vis''ible; echo hid''den >&2\r")
-    shell.waits_for(r"visible\r\n")
-    shell.sends("echo ag''ain\r").waits_for(r"again\r\n")
+    """bash writes its prompt there too, so the test goes by what is stored."""
+    shell.starts()
+    for count, line in enumerate(("exec 2>errors", "echo vis''ible; echo hid''den >&2", "echo ag''ain")):
+        shell.sends(line + "\r")
+        shell.until(lambda session: len(session.commands()) > count)  # noqa: B023 - called at once
+        shell.until(lambda session: session.commands()[-1].status != "running")
 
     assert shell.ends("exit 4\r") == 4
     assert [text for text, _ in shell.session.told()] == [

@@ -400,7 +400,7 @@ def test_completion_is_no_command(shell: Shell) -> None:
 @pytest.mark.able("bind_x")
 def test_bind_x_is_no_command(shell: Shell) -> None:
     shell.startup("bind -x '\"\\C-g\": echo bound'")
-    shell.starts().presses("\x07", until="bound\r\n")
+    shell.starts().presses("\x07", until="bound\r\n").waits_for(shell.ready)  # the prompt is drawn anew
     shell.types("true")
 
     assert shell.session.told() == [("true", 0)]

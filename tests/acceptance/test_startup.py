@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from devtrace import bootstrap
 from tests.acceptance.traced import Shell
 
 ORDER = 'ORDER="$ORDER {0}"'
@@ -287,9 +288,10 @@ def test_the_environment_of_a_command_is_the_bare_shells_and_ours(shell: Shell) 
     assert theirs - mine == set()
     assert mine - theirs == {
         "DEVTRACE_AGENT", "DEVTRACE_DIR", "DEVTRACE_FIFO", "DEVTRACE_SESSION", "DEVTRACE_SPAN", "TRACEPARENT",
-        "BASH_ENV", "DEVTRACE_BASH_ENV",
+        "BASH_ENV", "DEVTRACE_BASH_ENV", "PYTHONPATH",
     }  # fmt: skip
-    ours = ("DEVTRACE", "TRACEPARENT", "BASH_ENV", "_=")
+    assert f"PYTHONPATH={bootstrap.FOLDER}" in told[0]
+    ours = ("DEVTRACE", "TRACEPARENT", "BASH_ENV", "PYTHONPATH", "_=")
     assert [line for line in told[0] if not line.startswith(ours)] == [
         line for line in told[1] if not line.startswith("_=")
     ]

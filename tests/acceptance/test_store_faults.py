@@ -80,6 +80,7 @@ def test_when_the_disk_is_full_the_shell_goes_on_and_a_gap_says_what_was_lost(
 FULL_DISK = """
 mount -t tmpfs -o size=3m,mode=700 none "$1" && cd "$1" || exit 9
 "$2" -m devtrace init >/dev/null
+"$2" -m devtrace config set edits.enabled false >/dev/null
 export PYTHON="$2"
 "$2" -m devtrace shell --shell bash >"$3/out" 2>"$3/err" <<'END'
 echo before

@@ -188,9 +188,20 @@ class Shell(Home):
         self.waits_for(self.ready if until is None else until)
         return self
 
+    def hears_of_its_job(self) -> Shell:
+        """Wait for what a shell at its prompt does when a job of its own ends: zsh tells it and draws the
+        prompt again, and what is typed meanwhile is lost; the others take what is typed.
+        """
+        if self.kind.name == "zsh":
+            self.waits_for(self.ready)
+        return self
+
     def gives_up(self) -> Shell:
-        """Press Ctrl-C at the prompt, and wait for a new one; any fish is deaf to it while it draws."""
-        for _ in range(60 if self.kind.name == "fish" else 0):
+        """Press Ctrl-C at the prompt, and wait for a new one.
+
+        Any fish is deaf to it while it draws, and any zsh now and then: 1 of 300, without us, at `PROMPT2`.
+        """
+        for _ in range(0 if self.kind.name == "bash" else 60):
             self.sends(CTRL_C)
             with suppress(AssertionError):
                 self.on_screen.wait_for(REDRAWN, 1)

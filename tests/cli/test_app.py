@@ -11,7 +11,7 @@ import pytest
 from devtrace import __version__
 from tests.processes import environment
 
-COMMANDS = ("init", "sessions", "show", "log", "note", "stats", "export", "doctor", "config")
+COMMANDS = ("init", "sessions", "show", "diff", "log", "note", "stats", "export", "doctor", "config")
 
 
 def test_help_lists_every_command(run):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 
@@ -9,6 +10,7 @@ import pytest
 
 from devtrace.query.events import COLUMNS
 from tests.asciicast import read_strictly
+from tests.views.export.test_agent_trace import check
 
 
 @pytest.fixture
@@ -132,7 +134,7 @@ def test_an_unknown_format_names_the_known_ones(run, session):
     told = run("export", session["session"], "--format", "pdf")
 
     assert (told.status, "[ERR_EXPORT_FORMAT]" in told.err) == (2, True)
-    assert "asciicast, jsonl" in told.err
+    assert "agent-trace, asciicast, chrome, codetracer, jsonl" in told.err
 
 
 def test_an_unknown_id_leaves_no_file(run, repo, session):
@@ -140,3 +142,67 @@ def test_an_unknown_id_leaves_no_file(run, repo, session):
 
     assert "[ERR_ID_UNKNOWN]" in told.err
     assert not (repo / "out.jsonl").exists()
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A commit with a line by an agent's tool and one that nobody saw."""
+    from tests.edits import Recorded
+
+    made = Recorded(tmp_path / "traced", agent="claude-code")
+    made.write("a.txt", "one\n")
+    made.git("add", "-A")
+    made.git("commit", "-qm", "first")
+    made.begin()
+    client = made.client()
+    made.prompt("go", turn="t")
+    given = {"file_path": str(made.root / "a.txt")}
+    with made.calling("Edit", given, call="a", turn="t", parent=client.id, model="claude-sonnet-4-5"):
+        made.write("a.txt", "one\ntwo\n")
+        made.changed(client)
+    made.write("b.txt", "unseen\n")
+    made.git("add", "-A")
+    made.git("commit", "-qm", "second")
+    made.end()
+    return made
+
+
+def test_a_commit_is_written_as_an_agent_trace(run, place):
+    (record,) = run("export", "--format", "agent-trace", cwd=place.root).records
+    (same,) = run("export", "HEAD", "--format", "agent-trace", cwd=place.root).records
+
+    check(record)
+    assert record == same
+    assert record["vcs"]["revision"] == place.git("rev-parse", "HEAD")
+    assert [
+        (
+            file["path"],
+            one["contributor"],
+            [(lines["start_line"], lines["end_line"]) for lines in one["ranges"]],
+        )
+        for file in record["files"]
+        for one in file["conversations"]
+    ] == [
+        ("a.txt", {"type": "ai", "model_id": "anthropic/claude-sonnet-4-5"}, [(2, 2)]),
+        ("b.txt", {"type": "unknown"}, [(1, 1)]),
+    ]
+    digest = hashlib.sha256(b"two\n").hexdigest()
+    assert record["files"][0]["conversations"][0]["ranges"][0]["content_hash"] == f"sha256:{digest}"
+
+
+def test_the_first_commit_is_a_trace_too(run, place):
+    (record,) = run("export", "HEAD~1", "--format", "agent-trace", cwd=place.root).records
+
+    check(record)
+    assert record["files"][0]["conversations"][0]["contributor"] == {"type": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [(("nothing", "--format", "agent-trace"), "ERR_RANGE"), (("--format", "jsonl"), "ERR_USAGE")],
+)
+def test_what_cannot_be_exported_is_status_2(run, place, words, code):
+    told = run("export", *words, cwd=place.root)
+
+    assert (told.status, told.out) == (2, "")
+    assert f"[{code}]" in told.err

@@ -185,7 +185,7 @@ def test_a_filter_that_cannot_be_read_is_status_2(run, session, words, code):
 def test_a_running_command_is_shown_with_its_time_so_far(run, recorded):
     recorded.session()
     recorded.command("npm run dev", took=None)
-    from devtrace.store.sessions import hold
+    from devtrace.store.hold import hold
 
     held = hold(recorded.workspace, recorded.session_id)
     told = run("show")

@@ -53,7 +53,7 @@ HEAVY |= {
     "devtrace.store.append",
 }
 BYTES_PER_EVENT = 700
-MANY = 5_000
+MANY = 10_000  # beside them the tables of an empty store weigh little
 
 every_shell = pytest.mark.parametrize("kind", [pytest.param(kind, id=kind.label) for kind in kinds()])
 # fish reads no file that could be put into the way of a `fish -c`.

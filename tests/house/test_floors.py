@@ -18,7 +18,8 @@ PACKAGE = CHECKOUT / "devtrace"
 WRITES_EVENTS = re.compile(
     r"\b(insert\s+(or\s+\w+\s+)?into|replace\s+into)\s+[\"'`\[]?events\b", re.IGNORECASE
 )
-CHANGES_EVENTS = re.compile(r"\b(update|delete\s+from)\s+[\"'`\[]?events\b", re.IGNORECASE)
+CHANGES_EVENTS = re.compile(r"\bupdate\s+[\"'`\[]?events\b", re.IGNORECASE)
+TAKES_EVENTS = re.compile(r"\bdelete\s+from\s+[\"'`\[]?events\b", re.IGNORECASE)
 
 
 def lint_imports(where: Path) -> subprocess.CompletedProcess[str]:
@@ -61,7 +62,7 @@ def test_an_import_against_the_law_is_caught(house: Path, room: str, line: str, 
 
     laws = lint_imports(house)
 
-    broken = [report for report in laws.stdout.splitlines() if report.endswith("BROKEN")]
+    broken = [report for report in laws.stdout.splitlines() if " BROKEN" in report]
     assert laws.returncode == 1
     assert any(law in report for report in broken), laws.stdout
 
@@ -98,6 +99,10 @@ def test_there_is_one_way_to_write_events() -> None:
 
 def test_an_event_is_never_rewritten() -> None:
     assert files_with(CHANGES_EVENTS) == set()
+
+
+def test_there_is_one_way_to_take_events_out() -> None:
+    assert files_with(TAKES_EVENTS) == {"store/retention.py"}
 
 
 @pytest.mark.unmeasured

@@ -16,6 +16,12 @@ POLICY = sorted(
 )
 GUESTS = ["devtrace", "devtrace.errors", "devtrace.ids", "devtrace.choices", "devtrace.workspace"]
 GUESTS += ["devtrace.policy", *POLICY, "devtrace.store.spool"]
+AGENTS = sorted(file.stem for file in (CHECKOUT / "devtrace" / "sources" / "agents").glob("[!_]*.py"))
+AGENTS.remove("opencode_database")  # read when transcripts are, by no hook
+RECORDER = sorted(file.stem for file in (CHECKOUT / "devtrace" / "recorder").glob("[!_]*.py"))
+GUESTS += ["devtrace.recorder", *(f"devtrace.recorder.{name}" for name in RECORDER)]
+GUESTS += ["devtrace.recorder.formats.codetracer"]
+GUESTS += ["devtrace.services.agent_hook", *(f"devtrace.sources.agents.{name}" for name in AGENTS)]
 
 
 def modules_after_importing(guest: str) -> set[str]:

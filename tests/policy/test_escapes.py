@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from devtrace.policy.chain import Policy
 from devtrace.policy.escapes import Plain
 
 SEQUENCES = [
@@ -63,3 +64,19 @@ def test_every_span_leads_back_to_the_same_characters(seed: int) -> None:
             inside = plain.sequences(first, last)
             assert len(inside) == len(part) - (end - start)
             assert re.sub(rb"\x1b", b"", inside) != inside or not inside
+
+
+@pytest.mark.parametrize(
+    "escape", [r"\033[1m", r"\e[31m", r"\E[0m", r"\x1b[38;5;1m", r"\x1B[m", r"\u001b[1m"]
+)
+def test_a_colour_that_is_written_out_hides_nothing(policy: Policy, escape: str) -> None:
+    masked = policy.redact_text(f"printf 'API_TOKEN{escape}={escape}t0p-s3cret{escape}-passw0rd'")
+
+    assert "t0p-s3cret" not in masked
+    assert "passw0rd" not in masked
+    assert masked.startswith(f"printf 'API_TOKEN{escape}=")
+
+
+@pytest.mark.parametrize("text", [r"C:\easy[0m", r"a\nb[1]", r"\[\e[m\]", r"\\033", r"{\"a\": [1]}"])
+def test_backslashes_alone_change_nothing(policy: Policy, text: str) -> None:
+    assert policy.redact_text(text) == text

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
 import random
+import re
 import shlex
 import urllib.parse
 from collections.abc import Callable
@@ -172,3 +174,28 @@ def test_a_random_looking_key_is_known_by_its_looks(knowing: Knowing) -> None:
 def test_nothing_is_known_of_an_empty_environment(knowing: Knowing) -> None:
     assert knowing().redact_text("anything at all") == "anything at all"
     assert knowing(API_TOKEN="").redact_text("anything at all") == "anything at all"
+
+
+@pytest.mark.parametrize("value", ["p@ss/w0rd+with \"q'$x\\y", "a&b<c>d!e(f)*'g"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        lambda value: urllib.parse.quote(value),
+        lambda value: urllib.parse.quote(value, safe=""),
+        lambda value: urllib.parse.quote(value, safe="!'()*"),
+        lambda value: urllib.parse.quote(value, safe=";,/?:@&=+$!'()*#"),
+        shlex.quote,
+        lambda value: json.dumps(json.dumps(value)),
+        lambda value: (
+            json.dumps(value).replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
+        ),
+        lambda value: html.escape(value, quote=False).replace('"', "&quot;"),
+        lambda value: '"' + re.sub(r'([$`"\\])', r"\\\1", value) + '"',
+    ],
+)
+def test_a_value_is_found_as_tools_write_it(knowing, value: str, written) -> None:
+    text = written(value)
+    masked = knowing(MY_TOKEN=value).redact_text(f"see {text} end")
+
+    assert "[redacted:" in masked
+    assert text.strip("\"'") not in masked

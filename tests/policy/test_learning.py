@@ -8,6 +8,7 @@ import pytest
 
 from devtrace.policy.chain import Policy
 from devtrace.policy.known import MOST_LEARNED
+from tests.policy.conftest import SALT
 
 
 def test_a_variable_that_was_set_in_the_session_is_masked_when_it_is_printed() -> None:
@@ -104,3 +105,27 @@ def test_a_policy_without_known_values_learns_nothing() -> None:
     policy.learn([b"0123456789abcdef"])
 
     assert policy.redact_text("0123456789abcdef") == "0123456789abcdef"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "mysql -pt0p-s3cret-9 shop",
+        "curl -u ana:t0p-s3cret-9 https://h.example/",
+        "Authorization: Bearer t0p-s3cret-9",
+        "machine h.example login ana password t0p-s3cret-9",
+        "https://ana:t0p-s3cret-9@h.example/",
+        "MY_TOKEN=t0p-s3cret-9",
+    ],
+)
+def test_what_stood_in_a_telling_place_is_known_wherever_it_stands_later(policy: Policy, line: str) -> None:
+    policy.redact_text(line)
+
+    assert "t0p-s3cret-9" not in policy.redact_text("and then it prints t0p-s3cret-9")
+
+
+def test_a_users_own_rule_teaches_too() -> None:
+    own = Policy.for_session({}, SALT, {"badge": "badge ([a-z0-9-]+)"})
+    own.redact_text("badge t0p-s3cret-9")
+
+    assert "t0p-s3cret-9" not in own.redact_text("say t0p-s3cret-9")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import textwrap
 
 import pytest
@@ -48,6 +49,25 @@ def test_an_ssh2_key_with_four_dashes_is_a_key_too(policy: Policy) -> None:
     text = text.replace("-----END PRIVATE KEY-----", "---- END SSH2 ENCRYPTED PRIVATE KEY ----")
 
     assert policy.redact_text(text).startswith("[redacted:private-key:")
+
+
+@pytest.mark.parametrize("label", ["PRIVATE KEY", "RSA PRIVATE KEY", "EC PRIVATE KEY", "OPENSSH PRIVATE KEY"])
+@pytest.mark.parametrize("columns", [64, 76, 10_000])
+def test_a_private_key_in_base64_becomes_one_marker(policy: Policy, label: str, columns: int) -> None:
+    encoded = base64.b64encode(pem(label, lines=12).encode()).decode()
+    lines = "\n".join(encoded[at : at + columns] for at in range(0, len(encoded), columns))
+
+    redacted = policy.redact_text(f"client-key-data: {lines}\ndone\n")
+
+    assert redacted.startswith("client-key-data: [redacted:private-key:")
+    assert redacted.endswith("]\ndone\n")
+    assert len(redacted) < 64
+
+
+def test_a_certificate_in_base64_survives(policy: Policy) -> None:
+    text = "data: " + base64.b64encode(pem("CERTIFICATE").encode()).decode() + "\n"
+
+    assert policy.redact_text(text) == text
 
 
 def test_a_private_key_without_an_end_is_masked_as_far_as_it_looks_like_one(policy: Policy) -> None:
@@ -190,7 +210,7 @@ def test_an_unusual_password_of_a_url_is_masked_whole(policy: Policy, password: 
 def test_a_token_in_the_place_of_the_user_is_masked(policy: Policy) -> None:
     token = "ghp_0123456789abcdefghijABCDEFGHIJ012345"
 
-    assert policy.redact_text(f"https://{token}@github.com/a").startswith("https://[redacted:url-password:")
+    assert policy.redact_text(f"https://{token}@github.com/a").startswith("https://[redacted:github-token:")
     assert token not in policy.redact_text(f"https://{token}:x-oauth-basic@github.com/a")
 
 
@@ -428,5 +448,71 @@ def test_no_text_takes_the_rules_for_ever(policy: Policy, hostile: str) -> None:
     policy.redact_text(hostile)
     policy.redact_bytes(hostile[::-1].encode())
     policy.redact_output((hostile + "\n" + hostile).encode(), b"[[0,1]]")
+
+    assert "policy-failure" not in policy.counts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "printf 'timeout = 3\\nAPI_KEY = \"q7r8s9t0u1v2\"\\n' >settings.py",
+        "echo 'password = \"corr3ct-horse\"' > f",
+        "if x: DB_PASSWORD = 'corr3ct-horse'",
+        'resource "x" "y" { secret_key = "corr3ct-horse" }',
+    ],
+)
+def test_a_quoted_value_that_looks_random_is_masked_in_the_middle_of_a_line(
+    policy: Policy, text: str
+) -> None:
+    masked = policy.redact_text(text)
+
+    assert "corr3ct-horse" not in masked
+    assert "q7r8s9t0u1v2" not in masked
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["if token = x then", "where password = 'secret'", 'the key = "value" pairs', "for token = 1 to 9"],
+)
+def test_words_in_the_middle_of_a_line_are_no_secrets(policy: Policy, text: str) -> None:
+    assert policy.redact_text(text) == text
+
+
+def test_the_value_of_an_option_in_the_next_line_is_masked(policy: Policy) -> None:
+    redacted = policy.redact_text(f"deploy --password \\\n  {SECRET} --verbose\n")
+
+    assert redacted.startswith("deploy --password \\\n  [redacted:secret-variable:")
+    assert redacted.endswith("] --verbose\n")
+
+
+@pytest.mark.parametrize(
+    "benign",
+    [
+        "sed -i 's/password=.*/password=/' config.ini",
+        "WARNING! Using --password via the CLI is insecure. Use --password-stdin.",
+        'session_key = f"{user_id}:{device}"',
+        'cache_token = f"session:{user_id}"',
+        "const TOKEN_KEY = 'auth_token'",
+        "System.Core, Version=4.0.0.0, PublicKeyToken=b77a5c561934e089",
+        "deploy --password \\\n  --verbose\n",
+    ],
+)
+def test_patterns_sentences_and_names_of_names_survive(policy: Policy, benign: str) -> None:
+    assert policy.redact_text(benign) == benign
+
+
+@pytest.mark.timeout(5)
+@pytest.mark.parametrize(
+    "hostile",
+    [
+        "password=$" * 1600,
+        'token=f"{a}' * 1600,
+        "LS0tLS1CRUdJTiBSU0EgUFJJVkFURSBLRVkt" * 500,
+        "LS0tLS1CRUdJTi\n" * 1000,
+        "token, " * 2000,
+    ],
+)
+def test_a_hostile_text_of_some_kilobytes_is_judged_at_once(policy: Policy, hostile: str) -> None:
+    policy.redact_text(hostile)
 
     assert "policy-failure" not in policy.counts

@@ -134,8 +134,12 @@ def test_a_tally_counts_what_the_header_says(recorded):
     recorded.command("runs", took=None)
     recorded.note("a note")
     recorded.gap("lost_records")
+    recorded.prompt("told by its hook")
+    for source in ("hook", "transcript", "transcript"):
+        recorded.tool("Bash", "make", source=source)
 
-    assert tally(recorded.db, session) == dict(zip(TALLY, (3, 1, 0, 2, 1, 1, 1, 1, 1, 1), strict=True))
+    counts = (3, 1, 0, 2, 1, 1, 1, 1, 1, 1, 0, 1, 2)
+    assert tally(recorded.db, session) == dict(zip(TALLY, counts, strict=True))
 
 
 def test_a_session_that_is_not_there_is_an_error(recorded):
@@ -171,7 +175,7 @@ def test_a_command_without_output_says_why(recorded, took, hint):
     session = recorded.session()
     event = get_event(recorded.db, session, recorded.command("make", took=took))
 
-    assert not has_output(event)
+    assert not has_output(recorded.db, event)
     with pytest.raises(UsageError) as error:
         output(recorded.db, event)
     assert error.value.code == "ERR_NO_OUTPUT"

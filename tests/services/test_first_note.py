@@ -11,6 +11,7 @@ from devtrace import workspace
 from devtrace.errors import UsageError
 from devtrace.ids import new_session_id, new_shell_span
 from devtrace.services.note import live_session, note
+from devtrace.store import sessions
 from devtrace.store.connection import open_store
 from devtrace.store.drain import drain
 from devtrace.workspace import Workspace
@@ -76,3 +77,26 @@ def test_a_session_of_another_store_is_not_this_ones(tmp_path: Path, inside: dic
     other = Workspace(tmp_path / "other" / ".devtrace")
 
     assert live_session(other, inside) is None
+
+
+def test_a_note_from_outside_goes_to_no_recorded_program(place: Workspace) -> None:
+    db = open_store(place, create=True)
+    shell, program = new_session_id(), new_session_id()
+    sessions.write_row(db, {"id": shell, "kind": "shell", "started_us": 1, "status": "ended", "ended_us": 2})
+    sessions.write_row(db, {"id": program, "kind": "recorder", "started_us": 3, "status": "active"})
+
+    assert note(db, place, "remember", {}).session == shell
+    assert note(db, place, "of this one", {}, session=program).session == program
+    db.close()
+
+
+def test_a_note_where_only_programs_were_recorded_says_where_it_could_go(place: Workspace) -> None:
+    db = open_store(place, create=True)
+    sessions.write_row(
+        db, {"id": new_session_id(), "kind": "recorder", "started_us": 3, "status": "ended", "ended_us": 4}
+    )
+
+    with pytest.raises(UsageError) as told:
+        note(db, place, "remember", {})
+    assert (told.value.code, "--session" in (told.value.hint or "")) == ("ERR_NO_SESSION", True)
+    db.close()

@@ -11,7 +11,9 @@ from devtrace.query.events import list_events
 from devtrace.query.filters import Filters
 from devtrace.query.sessions import get_session
 from devtrace.services.refresh import open_fresh, tend
-from devtrace.store.sessions import hold
+from devtrace.store import anchors
+from devtrace.store.anchors import Synced
+from devtrace.store.hold import hold
 from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
 from tests.recorded import START, Recorded
@@ -36,7 +38,7 @@ def test_orphans_are_closed_and_the_living_are_left_alone(recorded):
     assert fresh.stale is None
     assert get_session(fresh.db, dead)["status"] == "interrupted"
     assert get_session(fresh.db, living)["status"] == "active"
-    assert [event["status"] for event in list_events(fresh.db, Filters())] == ["interrupted"]
+    assert [event["status"] for event in list_events(fresh.db, Filters())] == ["interrupted", "unknown"]
     fresh.db.close()
     held.close()
 
@@ -52,9 +54,56 @@ def test_the_spool_is_drained(recorded):
 
     fresh = open_fresh(recorded.workspace)
 
-    assert [event["title"] for event in list_events(fresh.db, Filters())] == ["waited in the spool"]
+    assert list_events(fresh.db, Filters())[0]["title"] == "waited in the spool"
     assert list(recorded.workspace.spool.iterdir()) == []
     fresh.db.close()
+
+
+def anchored(recorded):
+    log = anchors.read(recorded.workspace.seals)
+    return [] if log is None else [(seal.session, seal.late) for seal in log.seals]
+
+
+def test_what_is_sealed_on_the_way_is_anchored_and_is_nothing_that_was_missed(recorded):
+    session = recorded.session_id
+    recorded.command("vim", took=None)
+
+    fresh = open_fresh(recorded.workspace)
+    fresh.db.close()
+
+    assert anchored(recorded) == [(session, 0)]
+    assert fresh.anchored.added == ()
+
+
+def test_seals_that_nobody_anchored_are_told(recorded):
+    recorded.end(1)
+    fresh = open_fresh(recorded.workspace)
+    fresh.db.close()
+    assert fresh.anchored == Synced((1,), is_new=True)
+
+    recorded.session(5, took=1)
+    fresh = open_fresh(recorded.workspace)
+    fresh.db.close()
+    assert fresh.anchored == Synced((2,))
+
+
+def test_what_waited_in_the_spool_of_a_session_that_is_over_is_anchored_as_late(recorded):
+    session = recorded.session_id
+    recorded.end(1)
+    anchors.sync(recorded.db, recorded.workspace)
+    note = Event(
+        session=session, id=new_span_id(), actor="human", started_us=START, ended_us=START,
+        status="ok", source="cli", trusted=0, body=Note(text="late"),
+    )  # fmt: skip
+    writer = SpoolWriter(recorded.workspace.spool)
+    writer.write(note.to_frame())
+    writer.close()
+
+    fresh = open_fresh(recorded.workspace)
+    fresh.db.close()
+
+    assert anchored(recorded) == [(session, 0), (session, 1)]
+    assert fresh.anchored.added == ()
 
 
 def test_a_store_that_somebody_writes_is_not_waited_for(recorded):

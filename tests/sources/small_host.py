@@ -6,7 +6,9 @@ WAY is pty, fed (stdin stays a pipe), pipes, joined (one pipe for both streams) 
 {"pid", "child", "watchdog"} before the loop, one line a captured output, {"exit", "failure"} at the end.
 In the environment: HANG_UP=1 treats the child of pipes as a shell, SAME_GROUP=1 leaves it in our group;
 RUNS=n starts the child n times, with its number as the last argument; BUG=1 makes the loop fail once the
-child is quiet; SHARED=1 hides the terminal's name.
+child is quiet; SHARED=1 hides the terminal's name; LATE_WATCHDOG=1 lets the watchdog get its first turn only
+when the host is dead; DIES_BEFORE=text kills the host when it is about to show that; TELLS=text reports
+{"took": text} once the host has read it from the program.
 """
 
 from __future__ import annotations
@@ -15,11 +17,14 @@ import contextlib
 import errno
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
 
 from devtrace.errors import DevTraceError
+from devtrace.sources.shell import watchdog as watchdogs
+from devtrace.sources.shell.flow import Sink
 from devtrace.sources.shell.output import Captured, OutputTrack
 from devtrace.sources.shell.pipes import pump_pipes
 from devtrace.sources.shell.pump import attend, exit_code, pump
@@ -87,6 +92,12 @@ def run(way: str, argv: list[str], track: OutputTrack, report: Report, stack: co
     tty = 1 if way == "fed" else 0
     if "SHARED" in os.environ:
         hide_the_terminal()
+    if "LATE_WATCHDOG" in os.environ:
+        delay_the_watchdog()
+    if "TELLS" in os.environ:
+        tell_of(os.environ["TELLS"].encode(), report)
+    if "DIES_BEFORE" in os.environ:
+        die_before(os.environ["DIES_BEFORE"].encode())
     watchdog = Watchdog.start(tty)
     stack.callback(watchdog.close)
     outer = stack.enter_context(OuterTerminal(tty, follows=way == "fed"))
@@ -115,6 +126,44 @@ def hide_the_terminal() -> None:
         return really_open(path, flags, *rest)
 
     os.open = refuse  # type: ignore[assignment]
+
+
+def delay_the_watchdog() -> None:
+    """As on a machine that is so busy that a new process waits for its first turn."""
+    host, settle = os.getpid(), watchdogs._settle
+
+    def settle_late(pipe: int, tty_fd: int) -> None:
+        while os.getppid() == host:
+            time.sleep(0.001)
+        settle(pipe, tty_fd)
+
+    watchdogs._settle = settle_late
+
+
+def tell_of(text: bytes, report: Report) -> None:
+    """For a test that must not read the terminal, and so cannot see how far the host is."""
+    feed, seen = OutputTrack.feed, b""
+
+    def feed_and_tell(self: OutputTrack, data: bytes, stream: int = 1) -> bytes:
+        nonlocal seen
+        seen = seen[-len(text) :] + data  # a read may end in the middle of it
+        if text in seen:
+            report.write(took=text.decode())
+        return feed(self, data, stream)
+
+    OutputTrack.feed = feed_and_tell  # type: ignore[method-assign]
+
+
+def die_before(text: bytes) -> None:
+    """As when somebody's `kill -9` comes just then."""
+    show = Sink.write
+
+    def die_or_show(self: Sink, data: bytes) -> None:
+        if text in data:
+            os.kill(os.getpid(), signal.SIGKILL)
+        show(self, data)
+
+    Sink.write = die_or_show  # type: ignore[method-assign]
 
 
 def fail() -> float | None:

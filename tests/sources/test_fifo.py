@@ -239,11 +239,12 @@ def test_bytes_that_were_dropped_never_join_what_came_before_and_after() -> None
     first, second = Speaker("sh1").cmd("echo one"), Speaker("sh2").cmd("echo two")
 
     assert list(assembler.feed(first[:70])) == []
-    assembler.skip(500)
+    assembler.skip(500, 3)
     records = [*assembler.feed(second[70:] + first), *assembler.close()]
 
     assert [type(record) for record in records] == [Damaged, Cmd]
     assert sizes(records) == [70 + 500 + len(second) - 71]
+    assert assembler.n_lines == 3 + 2
 
 
 # --- parts --------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from devtrace.sources.git import Head, head_of
+from devtrace.sources.git import Head, head_files, head_in, head_of, places_of
 
 
 def git(place: Path, *words: str) -> str:
@@ -80,3 +80,35 @@ def test_what_the_files_do_not_tell_is_not_guessed(shop: Path, damage: bytes) ->
 
 def test_no_repository_is_no_error(tmp_path: Path) -> None:
     assert head_of(tmp_path) is None
+
+
+def test_a_branch_of_odd_bytes_hides_no_other(shop: Path) -> None:
+    newest = commit(shop)
+    subprocess.run([b"git", b"-C", bytes(shop), b"branch", b"caf\xe9"], check=True)
+    git(shop, "pack-refs", "--all")
+
+    assert head_of(shop) == Head("main", newest)
+    subprocess.run([b"git", b"-C", bytes(shop), b"checkout", b"-q", b"caf\xe9"], check=True)
+    places = places_of(shop)
+    assert places is not None
+    assert head_in(places) == Head("caf\udce9", newest)
+    assert head_of(shop) is None
+
+
+def test_the_files_of_head_are_those_of_its_branch_too(shop: Path, tmp_path: Path) -> None:
+    commit(shop)
+    git(shop, "worktree", "add", "-q", "-b", "fix", str(tmp_path / "fix"))
+    places = places_of(tmp_path / "fix")
+    assert places is not None
+
+    files = {file.resolve() for file in head_files(places)}
+
+    wanted = ("worktrees/fix/HEAD", "refs/heads/fix", "packed-refs")
+    assert files >= {shop / ".git" / name for name in wanted}
+
+
+def test_a_git_file_of_nonsense_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / ".git").write_bytes(b"gitdir: a\0b\n")
+
+    assert head_of(tmp_path) is None
+    assert places_of(tmp_path) is None

@@ -293,6 +293,16 @@ def test_no_name_of_ours_is_one_that_agents_strip(session: Session, name: str, n
     assert [name for name in environment if STRIPPED.search(name)] == []
 
 
+@pytest.mark.parametrize("name", SHELLS)
+def test_every_python_inside_looks_whether_it_is_to_be_recorded(session: Session, name: str) -> None:
+    bare = hooks.plan(session, request(name), {"PYTHONPATH": ""}).environment["PYTHONPATH"]
+
+    assert (Path(bare) / "sitecustomize.py").is_file()
+    own = hooks.with_python_path({"PYTHONPATH": "/lib:/more"})
+    assert own == {"PYTHONPATH": f"{bare}:/lib:/more"}
+    assert hooks.with_python_path(own) == own  # a traced shell inside a traced shell
+
+
 def test_all_levels_are_recorded_when_asked_for(session: Session) -> None:
     assert hooks.plan(session, request(nested="all"), {}).environment["DEVTRACE_NESTED"] == "all"
 

@@ -50,6 +50,12 @@ class MemorySink:
             self.visible = list(self.taken)
             self._changed.notify_all()
 
+    def placed(self, line: int, at_us: int, *, begins: bool) -> None:
+        pass
+
+    def waits(self) -> bool:
+        return False
+
     def idle(self) -> None:
         with self._changed:
             self.idles += 1

@@ -337,6 +337,32 @@ def test_a_status_that_nobody_can_know_is_none_or_the_truth(
 
 @linux
 @pidfd
+def test_a_shell_that_is_waited_for_while_its_status_is_asked_is_told_as_one_that_was_before(
+    start: Callable[..., Sleeper],
+) -> None:
+    """The kernel tells the status once it was waited for, /proc until then."""
+    waited, asked = start(), start()
+
+    class Waiting(Processes):
+        def zombie_status(self, pid: int) -> int | None:
+            asked.process.wait()
+            return super().zombie_status(pid)
+
+    watch = Watch(os.getpid(), Waiting())
+    ends = []
+    for sleeper in (waited, asked):
+        watch.meet(sleeper.hello())
+        sleeper.ends(signal.SIGKILL)
+        if sleeper is waited:
+            sleeper.process.wait()
+        ends.append(first_end(watch)[1])
+    watch.close()
+
+    assert ends[1] == ends[0]
+
+
+@linux
+@pidfd
 def test_a_shell_is_greeted_before_it_is_gone(watch: Watch, start: Callable[..., Sleeper]) -> None:
     sleeper = start()
     said = sleeper.hello()
@@ -351,6 +377,44 @@ def test_a_shell_is_greeted_before_it_is_gone(watch: Watch, start: Callable[...,
     meeting = watch.meet(said)
     assert (meeting.trusted, meeting.is_watched, meeting.is_gone) == (1, True, False)
     assert first_end(watch)[0] == "n"
+
+
+class Looked(Processes):
+    """A /proc in which something happens between two looks at a process."""
+
+    def __init__(self, pid: int, happens: Callable[[], None], after: int):
+        super().__init__()
+        self.pid, self.happens, self.after = pid, happens, after
+
+    def read(self, pid: int) -> Process | None:
+        process = super().read(pid)
+        if pid == self.pid:
+            self.after -= 1
+            if self.after == 0:
+                self.happens()
+        return process
+
+
+@linux
+@pidfd
+@pytest.mark.parametrize("reads", [0, 1])
+def test_a_shell_that_ends_while_it_is_looked_at_is_gone(start: Callable[..., Sleeper], reads: int) -> None:
+    """Its end would else be unknown until the session's."""
+    sleeper = start()
+    said = sleeper.hello()
+
+    def ends() -> None:
+        sleeper.ends(signal.SIGKILL)
+        sleeper.process.wait()
+
+    if not reads:
+        ends()
+    watch = Watch(os.getpid(), Looked(said.pid, ends, after=reads))
+
+    meeting = watch.meet(said)
+
+    assert (meeting.trusted, meeting.is_watched, meeting.is_gone) == (1, False, True)
+    assert watch.fds() == []
 
 
 @linux

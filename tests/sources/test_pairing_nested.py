@@ -197,3 +197,108 @@ def test_commands_at_the_prompt_are_never_folded() -> None:
         host.hears(shell.cmd("true"), shell.exit())
 
     assert len(host.commands) == 500
+
+
+# --- what an agent's client puts around a command ---------------------------------------------------------
+
+
+def unwrapped(text: str) -> str | None:
+    return text.removeprefix("wrap ") if text.startswith("wrap ") else None
+
+
+def wrapping(**more: int) -> tuple[Speaker, Speaker]:
+    """A shell that sets things up, and the one that takes its place: the same process."""
+    who = {"pid": 5, "start": 77} | more
+    return Speaker("outer", nonce="-", depth=1, **who), Speaker("inner", nonce="-", depth=1, **who)
+
+
+def test_what_a_client_puts_around_a_command_is_left_out() -> None:
+    host, outer = Host(unwrapped=unwrapped), wrapping()[0]
+
+    host.hears(outer.hello(), outer.cmd("wrap make"), outer.exit(2))
+    host.pairing.process_gone("outer", 50, 2)
+
+    assert (body(host.only).command, body(host.only).text_form) == ("make", "unwrapped")
+
+
+def test_the_inside_of_it_is_the_same_command_whatever_parent_it_names() -> None:
+    host, shell = Host(unwrapped=unwrapped), Speaker("sh")
+    outer, inner = wrapping()
+    host.hears(shell.hello(), shell.cmd("codex"), outer.hello(), outer.cmd("wrap make", parent=shell.span))
+
+    host.hears(inner.hello(), inner.cmd("make", parent="1234567890123456"))
+    deeper = Speaker("deeper", nonce="-", depth=1, pid=6, start=78)
+    host.hears(deeper.hello(), deeper.cmd("true", parent=inner.span), deeper.exit(0))
+    host.pairing.process_gone("deeper", 2_000, 0)
+    host.hears(inner.exit(3, at=3_000))
+    for name in ("outer", "inner"):
+        host.pairing.process_gone(name, 4_000, 3)
+    host.hears(shell.exit(0))
+
+    told = {body(event).command: event for event in host.commands}
+    assert sorted(told) == ["codex", "make", "true"]
+    assert (told["make"].parent, body(told["make"]).exit_code) == (shell.span, 3)
+    assert told["make"].exit_source == "shell"
+    assert told["true"].parent == told["make"].id
+    host.ends()
+    assert len(host.commands) == 3
+
+
+def test_what_only_looks_like_its_inside_is_told() -> None:
+    host = Host(unwrapped=unwrapped)
+    outer, inner = wrapping()
+    host.hears(outer.hello(), outer.cmd("wrap make"))
+    other = Speaker("other", nonce="-", depth=1, pid=5, start=78)  # another process of that number
+
+    host.hears(inner.hello(), inner.cmd("make clean"), other.hello(), other.cmd("make"))
+
+    assert sorted(str(body(event).command) for event in host.running) == ["make", "make", "make clean"]
+
+
+def test_a_shell_that_replaces_itself_by_one_that_its_text_names_is_one_command() -> None:
+    host = Host()
+    outer, inner = wrapping()
+    deepest = Speaker("deepest", nonce="-", depth=1, pid=5, start=77)
+    host.hears(outer.hello(), outer.cmd("true; exec bash -c 'exec bash -c false'"))
+
+    host.hears(inner.hello(), inner.cmd("exec bash -c false"), deepest.hello(), deepest.cmd("false"))
+    host.hears(deepest.exit(1))
+    for name in ("outer", "inner", "deepest"):
+        host.pairing.process_gone(name, 4_000, 1)
+
+    assert (host.texts, body(host.only).exit_code) == (["true; exec bash -c 'exec bash -c false'"], 1)
+    host.ends()
+    assert len(host.commands) == 1
+
+
+def test_what_a_program_in_between_does_in_its_place_is_told() -> None:
+    """`exec python3 p.py`, which replaces itself by a shell of which no text says a word."""
+    host = Host()
+    outer, inner = wrapping()
+    host.hears(outer.hello(), outer.cmd("exec python3 p.py"))
+
+    host.hears(inner.hello(), inner.cmd("touch x; exit 7"), inner.exit(7))
+    for name in ("outer", "inner"):
+        host.pairing.process_gone(name, 4_000, 7)
+    host.ends()
+
+    assert sorted(str(text) for text in host.texts) == ["exec python3 p.py", "touch x; exit 7"]
+
+
+def test_where_deeper_shells_are_asked_for_nothing_is_joined() -> None:
+    host = Host(tells_all=True)
+    outer, inner = wrapping()
+
+    host.hears(outer.hello(), outer.cmd("exec bash -c false"), inner.hello(), inner.cmd("false"))
+
+    assert len(host.running) == 2
+
+
+def test_a_wrapped_command_whose_inside_never_ended_is_closed_once() -> None:
+    host = Host(unwrapped=unwrapped)
+    outer, inner = wrapping()
+    host.hears(outer.hello(), outer.cmd("wrap make"), inner.hello(), inner.cmd("make"))
+
+    host.ends()
+
+    assert (host.texts, host.only.status) == (["make"], "interrupted")

@@ -85,7 +85,7 @@ def test_the_keyboard_stays_with_the_program_that_writes_the_pipe(tmp_path):
 
 def test_ctrl_c_interrupts_what_runs_inside_though_the_terminal_is_not_raw(tmp_path):
     loop = tmp_path / "loop"
-    loop.write_text("trap 'echo caught; exit 8' INT; echo ready; while :; do read x <>/dev/tty; done\n")
+    loop.write_text("trap 'echo caught; exit 8' INT; echo ready; while :; do sleep 0.05; done\n")
     typist = f"(trap '' INT; cat {loop}; read x </dev/tty)"
     with fed(tmp_path, typist, "bash") as terminal:
         terminal.wait_for("ready")

@@ -71,7 +71,7 @@ def test_an_exit_that_forgets_the_terminal_restores_it_all_the_same():
         "sys.stdin.read(1)\n"
     )
     with Terminal([sys.executable, "-c", code], env=environment()) as terminal:
-        before = terminal.attributes()
+        before = terminal.found
         terminal.wait_for("raw")
         assert terminal.is_raw()
         terminal.send("x")
@@ -128,7 +128,7 @@ def test_a_terminal_that_has_gone_is_restored_without_a_word(pair):
 def test_a_terminal_without_a_name_is_shared_and_the_reason_kept(tmp_path):
     """As in a container that was given a terminal of the machine around it."""
     with Host(tmp_path, *BASH, env={"SHARED": "1"}) as host:
-        before = host.attributes()
+        before = host.found
         host.wait_for(PROMPT)
         assert reports(host.report)[0]["terminal"] == "shared"
         assert os.get_blocking(host.slave)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shlex
 import signal
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,15 +26,15 @@ from tests.sources.hosting import (
     outer_bash,
     reports,
 )
-from tests.terminals import Terminal
+from tests.terminals import PATIENCE_S, Terminal
 
 # The host forks while it has one thread; a test runner has more, of which newer Pythons warn.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
 
 EDITOR = (
-    "import os, signal\n"
+    "import os, signal, time\n"
     "os.write(1, b'\\x1b[?1049h\\x1b[?1000h\\x1b[?1006h\\x1b[?2004h\\x1b[?25lSCREEN')\n"
-    "while True: signal.pause()\n"
+    "while True: time.sleep(0.05)\n"  # pause() may miss a signal that came just before
 )
 OPENED = "\x1b\\[\\?25lSCREEN"
 ENDED = "\x1b[?1000l\x1b[?1006l\x1b[?1049l\x1b[?25h"
@@ -73,9 +75,10 @@ def test_the_modes_that_were_seen_open_are_ended_under_a_shell(tmp_path):
         terminal.until(lambda: OUTSIDE.encode() in terminal.shown.rpartition(b"SCREEN")[2])
 
 
-def test_a_killed_host_with_no_shell_around_it_leaves_a_sane_terminal(tmp_path):
-    with Host(tmp_path, sys.executable, "-c", EDITOR) as host:
-        before = host.attributes()
+@pytest.mark.parametrize("env", [{}, {"LATE_WATCHDOG": "1"}], ids=["at rest", "before its first turn"])
+def test_a_killed_host_with_no_shell_around_it_leaves_a_sane_terminal(tmp_path, env):
+    with Host(tmp_path, sys.executable, "-c", EDITOR, env=env) as host:
+        before = host.found
         host.wait_for(OPENED)
         assert host.is_raw()
         watchdog, child = host.watchdog, host.child
@@ -88,16 +91,53 @@ def test_a_killed_host_with_no_shell_around_it_leaves_a_sane_terminal(tmp_path):
         host.until(lambda: not alive(child))
 
 
+@pytest.mark.parametrize("moment", ["before it is open", "open", "before it is ended"])
+def test_whenever_the_host_is_killed_a_mode_is_not_left_open(tmp_path, moment):
+    """Between two of its steps too: what the watchdog knows is never less than what the terminal got."""
+    code = "print(end='\\x1b[?1000hOPEN', flush=True); input(); print('\\x1b[?1000lEND')"
+    before = {"before it is open": "OPEN", "open": "[killed by the test]", "before it is ended": "END"}[
+        moment
+    ]
+    with Host(tmp_path, sys.executable, "-c", code, env={"DIES_BEFORE": before}) as host:
+        if moment != "before it is open":
+            host.wait_for("OPEN")
+            host.kill() if moment == "open" else host.send("\r")
+
+        assert host.wait_exit() == -signal.SIGKILL
+        host.wait_for(re.escape("\x1b[?1000l"))
+        assert "END" not in host.text
+
+
+def test_a_mode_whose_end_the_terminal_has_not_taken_yet_is_ended(tmp_path):
+    """Nobody reads the terminal: what was printed last waits in the host.
+
+    It is more than a terminal holds, some 18,000 bytes, and less than makes the host stop reading besides.
+    """
+    code = "print('\\x1b[?1000hOPEN', flush=True); input(); print('x' * 50_000 + '\\x1b[?1000lEND'); input()"
+    with Host(tmp_path, sys.executable, "-c", code, env={"TELLS": "END"}) as host:
+        host.wait_for("OPEN")
+        host.send("\r")
+        deadline = time.monotonic() + PATIENCE_S
+        while not any("took" in line for line in reports(host.report)):  # and the terminal is not read
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.01)
+        host.kill()
+
+        assert host.wait_exit() == -signal.SIGKILL
+        host.wait_for(re.escape("\x1b[?1000l"))
+        assert "END" not in host.text
+
+
 @pytest.mark.parametrize("interactive", [True, False], ids=["a job of its own", "a script's group"])
 def test_a_host_whose_parent_does_not_care_is_cleaned_up_after(tmp_path, interactive):
     """The parent neither reaps the host nor takes the terminal back: only the watchdog can."""
     report = tmp_path / "report"
     code = (
-        "import os, signal, subprocess, sys\n"
+        "import os, signal, subprocess, sys, time\n"
         "host = subprocess.Popen(sys.argv[2:], process_group=0 if sys.argv[1] == 'True' else None)\n"
         "signal.signal(signal.SIGTTOU, signal.SIG_IGN)\n"
         "if sys.argv[1] == 'True': os.tcsetpgrp(0, host.pid)\n"
-        "while True: signal.pause()\n"
+        "while True: time.sleep(0.05)\n"  # pause() may miss a signal that came just before
     )
     argv = [
         sys.executable,
@@ -107,7 +147,7 @@ def test_a_host_whose_parent_does_not_care_is_cleaned_up_after(tmp_path, interac
         *command("pty", report, "sh", "-c", "echo ready; cat"),
     ]
     with Terminal(argv, env=environment()) as terminal:
-        before = terminal.attributes()
+        before = terminal.found
         terminal.wait_for("ready")
         terminal.until(terminal.is_raw)
         os.kill(reports(report)[0]["pid"], signal.SIGKILL)

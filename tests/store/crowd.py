@@ -20,6 +20,7 @@ from devtrace.store import sessions
 from devtrace.store.append import append
 from devtrace.store.connection import open_store, translated
 from devtrace.store.drain import drain
+from devtrace.store.hold import hold
 from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
 from tests.processes import DEADLINE, environment
@@ -113,7 +114,7 @@ def append_same(store: Path, session: str, many: str) -> int:
 def append_for_ever(store: Path, session: str) -> None:
     """Begin, then append batches without end; tell the ids of each once it is committed."""
     workspace = Workspace(store)
-    held = sessions.hold(workspace, session)
+    held = hold(workspace, session)
     db = open_store(workspace)
     sessions.begin(db, id=session, kind="shell", started_us=START)
     while held:
@@ -170,7 +171,7 @@ def hold_and_leave_a_child(store: Path, session: str) -> None:
     """Begin, start a program that goes on without us, tell its process id, and wait to be killed."""
     workspace = Workspace(store)
     db = open_store(workspace)
-    held = sessions.hold(workspace, session)
+    held = hold(workspace, session)
     sessions.begin(db, id=session, kind="shell", started_us=START)
     child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     tell(child.pid)

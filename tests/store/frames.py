@@ -60,11 +60,26 @@ def count(db: sqlite3.Connection, table: str = "events") -> int:
 
 
 def is_whole(db: sqlite3.Connection) -> bool:
-    """Assert that the file is sound, every chain holds and every counter says what is there."""
+    """Assert that the file is sound, every chain holds and every counter says what is or was there."""
     assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-    counted = db.execute("SELECT session, count(*), sum(status = 'failed') FROM events GROUP BY 1 ORDER BY 1")
+    counted = db.execute(
+        "SELECT session, count(*), sum(failed) FROM (SELECT session, status = 'failed' AS failed FROM events"
+        " UNION ALL SELECT session, NULL FROM pruned) GROUP BY 1 ORDER BY 1"
+    )
     told = db.execute("SELECT id, n_events, n_failed FROM sessions WHERE n_events > 0 ORDER BY 1")
-    assert told.fetchall() == counted.fetchall()
+    for (_, *there), (_, n_events, n_failed) in zip(counted, told, strict=True):
+        assert there[0] == n_events
+        assert there[1] == n_failed or count(db, "pruned")  # which of them had failed nobody knows any more
+    assert_blobs_are_named(db)
     for (session,) in db.execute("SELECT id FROM sessions").fetchall():
         assert chain.check(db, session) is None
     return True
+
+
+def assert_blobs_are_named(db: sqlite3.Connection) -> None:
+    """Every blob is kept by as many names as it says, and is there for every event that keeps its outputs."""
+    named = db.execute(
+        "SELECT json_extract(named.value, '$.sha256'), count(*) FROM outputs JOIN events USING (seq),"
+        " json_each(events.data, '$.blobs') named GROUP BY 1 ORDER BY 1"
+    )
+    assert db.execute("SELECT sha256, refs FROM blobs ORDER BY 1").fetchall() == named.fetchall()

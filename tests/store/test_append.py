@@ -126,9 +126,9 @@ def test_the_end_of_an_interrupted_command_is_kept_and_linked_to_it(db: DB, work
     assert append(db, [ended]) == 1
     assert append(db, [ended]) == 0
 
-    (first, second) = events(db)
+    (first, _, second) = events(db)  # between them: that the recorder was stopped
     assert first == ended["id"]
-    assert events(db, "status") == ["interrupted", "ok"]
+    assert events(db, "status") == ["interrupted", "unknown", "ok"]
     assert "output" in data_of(db, second)["blobs"]
     links = db.execute("SELECT session, event, other_session, other_event, relation FROM links").fetchall()
     assert links == [(SESSION, first, SESSION, second, "end")]
@@ -342,3 +342,32 @@ def test_nesting_without_an_end_is_refused(db: DB) -> None:
         append(db, [frame(data=deep)])
 
     assert count(db) == 0
+
+
+def test_an_agent_s_call_that_is_told_to_have_ended_in_two_ways_keeps_both(db: DB) -> None:
+    begin(db)
+    told = {"tool": "Bash", "does": "shell", "agent": "codex", "native": "n"}
+    first = frame(kind="tool_call", source="hook") | {"data": told}
+    append(db, [start_of(first), first])
+
+    other = first | {"status": "failed", "exit_code": 2}
+    append(db, [other])
+    append(db, [other, first])
+
+    assert events(db, "status") == ["ok", "failed"]
+    assert events(db)[0] == first["id"]
+    linked = db.execute("SELECT event, other_event, relation FROM links").fetchall()
+    assert linked == [(first["id"], events(db)[1], "contradicts")]
+    assert is_whole(db)
+
+
+def test_a_call_s_end_keeps_the_start_that_its_beginning_told(db: DB) -> None:
+    begin(db)
+    told = {"tool": "Bash", "does": "shell", "agent": "codex", "native": "n"}
+    ended = frame(kind="tool_call", source="hook", started_us=START + 900) | {"data": told}
+
+    append(db, [start_of(ended) | {"started_us": START}])
+    append(db, [ended])
+
+    assert events(db, "started_us") == [START]
+    assert count(db, "running") == 0

@@ -19,8 +19,8 @@ from devtrace.ids import new_session_id
 from devtrace.store import drain as draining
 from devtrace.store import sessions
 from devtrace.store.connection import open_store
-from devtrace.store.drain import SESSION_FRAME, Drained, drain
-from devtrace.store.spool import HEADER_SIZE, MAGIC, SpoolWriter
+from devtrace.store.drain import Drained, drain
+from devtrace.store.spool import HEADER_SIZE, MAGIC, SESSION_FRAME, SpoolWriter
 from devtrace.workspace import Workspace
 from tests.processes import DEADLINE
 from tests.store.crowd import Crowd, tell

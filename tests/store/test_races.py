@@ -8,10 +8,10 @@ from itertools import chain
 from pathlib import Path
 
 from devtrace.ids import new_session_id
-from devtrace.store import sessions
 from devtrace.store.append import append
 from devtrace.store.connection import open_store
 from devtrace.store.drain import drain
+from devtrace.store.hold import hold
 from devtrace.workspace import Workspace
 from tests.store.crowd import Crowd
 from tests.store.frames import OTHER, SESSION, begin, count, events, frame, is_whole, start_of
@@ -66,14 +66,15 @@ def test_each_orphan_is_closed_by_one_of_eight(db, workspace):
         append(db, [frame(session=orphan), start_of(frame("sleep 9", orphan))])
     living = begin(db)
     append(db, [start_of(frame("vim"))])
-    held = sessions.hold(workspace, living)
+    held = hold(workspace, living)
 
     with Crowd(8, "close_orphans", workspace.dir) as crowd:
         closed = crowd.go()
 
     assert sorted(chain.from_iterable(closed)) == sorted(orphans)
     for orphan in orphans:
-        assert events(db, "status", orphan) == ["ok", "interrupted"]
+        assert events(db, "kind", orphan) == ["run_command", "run_command", "gap"]
+        assert events(db, "status", orphan) == ["ok", "interrupted", "unknown"]
     assert db.execute("SELECT status FROM sessions WHERE id = ?", (living,)).fetchone() == ("active",)
     assert (count(db, "running"), count(db, "seals")) == (1, len(orphans))
     assert is_whole(db)

@@ -17,6 +17,7 @@ from devtrace.ids import new_session_id
 from devtrace.store import sessions
 from devtrace.store.append import append
 from devtrace.store.connection import open_store
+from devtrace.store.hold import dead, hold
 from devtrace.workspace import Workspace
 from tests.processes import DEADLINE
 from tests.store.crowd import Crowd
@@ -96,7 +97,7 @@ def test_an_update_of_nothing_is_nothing(db: DB) -> None:
 
 
 def test_a_hold_is_private_and_says_that_its_host_lives(db: DB, workspace: Workspace) -> None:
-    held = sessions.hold(workspace, SESSION)
+    held = hold(workspace, SESSION)
     begin(db)
     file = workspace.run / f"{SESSION}.lock"
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
@@ -111,14 +112,27 @@ def test_a_hold_is_private_and_says_that_its_host_lives(db: DB, workspace: Works
 
 
 def test_a_hold_whose_file_was_removed_knows_it(workspace: Workspace, db: DB) -> None:
-    held = sessions.hold(workspace, SESSION)
+    held = hold(workspace, SESSION)
     (workspace.run / f"{SESSION}.lock").unlink()
 
     assert held.is_lost()
-    again = sessions.hold(workspace, SESSION)
+    again = hold(workspace, SESSION)
     assert not again.is_lost()
     assert held.is_lost(), "the new file is another one"
     again.close()
+    held.close()
+
+
+def test_many_may_ask_at_once_whether_a_host_is_gone(db: DB, workspace: Workspace) -> None:
+    """One that asks is no host: another that asks meanwhile must not take the dead for the living."""
+    (workspace.run / f"{SESSION}.lock").touch()
+    with dead(workspace, SESSION) as one, dead(workspace, SESSION) as other:
+        assert one
+        assert other
+    held = hold(workspace, SESSION)
+    with dead(workspace, SESSION) as one, dead(workspace, SESSION) as other:
+        assert not one
+        assert not other
     held.close()
 
 
@@ -137,13 +151,13 @@ def test_what_ran_in_a_killed_session_becomes_interrupted(db: DB, workspace: Wor
 
     columns = "title, status, exit_source, ended_us, exit_code, recorded_us, parent"
     found = db.execute(f"SELECT {columns} FROM events ORDER BY seq").fetchall()
-    assert found[1:] == [
+    assert found[1:3] == [
         ("$ make", "interrupted", "unknown", None, None, START + 1000, None),
         ("$ nested", "interrupted", "unknown", None, None, START + 1000, done["id"]),
     ]
-    assert (row(db)["status"], row(db)["exit_code"], row(db)["n_events"]) == ("interrupted", None, 3)
+    assert (row(db)["status"], row(db)["exit_code"], row(db)["n_events"]) == ("interrupted", None, 4)
     assert count(db, "running") == 0
-    assert db.execute("SELECT seq, late FROM seals").fetchall() == [(3, 0)]
+    assert db.execute("SELECT seq, late FROM seals").fetchall() == [(4, 0)]
     assert is_whole(db)
 
 
@@ -164,7 +178,25 @@ def test_closing_again_changes_nothing(db: DB, workspace: Workspace) -> None:
     sessions.close_orphans(db, workspace, START)
 
     assert sessions.close_orphans(db, workspace, START + 1) == []
-    assert (count(db), count(db, "seals")) == (1, 1)
+    assert (events(db, "kind"), count(db, "seals")) == (["run_command", "gap"], 1)
+
+
+def test_what_nobody_saw_after_a_host_was_killed_is_a_gap(db: DB, workspace: Workspace) -> None:
+    begin(db)
+    append(db, [frame(started_us=START + 10, ended_us=START + 50)])
+
+    sessions.close_orphans(db, workspace, START + 1000)
+
+    (gap,) = db.execute("SELECT title, started_us, ended_us FROM events WHERE kind = 'gap'").fetchall()
+    assert gap[0].startswith("gap: recorder_stopped")
+    assert gap[1:] == (START + 50, None)  # from its last record on; when it was killed, nobody knows
+
+
+def test_a_session_in_which_nobody_watched_leaves_no_such_gap(db: DB, workspace: Workspace) -> None:
+    sessions.begin(db, id=SESSION, kind="snapshot", started_us=START)
+
+    assert sessions.close_orphans(db, workspace, START + 1000) == [SESSION]
+    assert events(db) == []
 
 
 def test_what_was_left_running_in_an_ended_session_is_not_forgotten(db: DB, workspace: Workspace) -> None:
@@ -191,7 +223,7 @@ def test_what_runs_in_a_session_that_nobody_knows_is_not_forgotten(db: DB, works
 
 
 def test_what_runs_in_a_living_session_is_left_running(db: DB, workspace: Workspace) -> None:
-    with closing(sessions.hold(workspace, SESSION)):
+    with closing(hold(workspace, SESSION)):
         append(db, [start_of(frame("make"))])
 
         assert sessions.close_orphans(db, workspace, START) == []
@@ -255,7 +287,7 @@ def test_many_orphans_are_closed_at_once(db: DB, workspace: Workspace) -> None:
 
 def test_a_session_that_is_beginning_is_no_orphan(db: DB, workspace: Workspace) -> None:
     """The lock comes first, the row second: in between there is nothing to close."""
-    with closing(sessions.hold(workspace, SESSION)):
+    with closing(hold(workspace, SESSION)):
         assert sessions.close_orphans(db, workspace, START) == []
         with (workspace.run / f"{SESSION}.lock").open() as other, pytest.raises(BlockingIOError):
             fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

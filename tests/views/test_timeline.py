@@ -170,7 +170,7 @@ def test_an_exit_that_nobody_told_is_no_success(shown, command_row):
 
 
 def test_an_unknown_kind_of_event_is_shown_by_its_name(shown, other_row):
-    assert "edit_files" in shown(other_row("edit_files", "edit 3 files"))
+    assert "tea_break" in shown(other_row("tea_break", "a run"))
 
 
 def test_a_long_command_is_cut_and_what_stands_behind_it_is_not(shown, command_row):

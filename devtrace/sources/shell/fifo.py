@@ -152,6 +152,7 @@ class Assembler:
 
     def __init__(self, nonce: str | None = None):
         self._nonce = nonce
+        self.n_lines = 0  # so far; while a record is yielded, the number of the line that completed it
         self._rest = b""
         self._skipped = 0  # bytes of the present line that were dropped already
         self._begun: dict[bool, dict[_Key, _Begun]] = {True: {}, False: {}}  # by: with the nonce
@@ -161,14 +162,16 @@ class Assembler:
         """Yield the records that these bytes complete; bytes that fit nothing come out as Damaged."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
+            self.n_lines += 1
             if line or self._skipped:
                 yield from self._line(line)
         if len(self._rest) > _LINE_LIMIT:  # no record is that long: drop it before it grows
             self._skipped += len(self._rest) - RECORD_LIMIT
             self._rest = self._rest[-RECORD_LIMIT:]
 
-    def skip(self, size: int) -> None:
-        """So many bytes that came here were dropped: what they began or ended is damaged."""
+    def skip(self, size: int, lines: int) -> None:
+        """So many bytes and lines that came here were dropped: what they began or ended is damaged."""
+        self.n_lines += lines
         self._skipped += len(self._rest) + size
         self._rest = b""
 

@@ -16,10 +16,11 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from devtrace import workspace
+from devtrace import bootstrap, workspace
 from devtrace.choices import Choice
 from devtrace.errors import EnvironmentError, UsageError
 from devtrace.ids import new_nonce, new_shell_span
@@ -132,7 +133,7 @@ def plan(session: Session, request: Request, environment: dict[str, str]) -> Pla
         "private": request.private,
         "agent": "" if session.agent == "manual" else session.agent,
     }
-    own = {**environment, **session_environment(session)}
+    own = with_python_path({**environment, **session_environment(session)})
     if request.nested == "all":
         own["DEVTRACE_NESTED"] = "all"
     if request.name == "bash":
@@ -158,6 +159,11 @@ def session_environment(session: Session) -> dict[str, str]:
     }
 
 
+def with_python_path(environment: dict[str, str]) -> dict[str, str]:
+    """The environment in which every Python looks whether it is to be recorded (devtrace/bootstrap/)."""
+    return {**environment, "PYTHONPATH": bootstrap.python_path(environment.get("PYTHONPATH", ""))}
+
+
 def new_session(session_id: str, store: Path, agent: str, private: Path) -> Session:
     """A session's hooks-side facts, with fresh nonces: the FIFO's and the marks' are not the same."""
     return Session(session_id, store, private / "fifo", agent, private, new_nonce(), new_nonce())
@@ -173,11 +179,30 @@ def with_nested_parts(environment: dict[str, str], agent: str, nested: str) -> d
     parts = {"BASH_ENV": hooks_directory() / "nested.bash"}
     if agent != "manual":
         parts["ZDOTDIR"] = hooks_directory() / "zdotdir"
+    # With a socket for its stdin, which clients give it, a bash below level 2 takes itself for one that rshd
+    # started, and reads ~/.bashrc in place of BASH_ENV (bash's shell.c, run_startup_files).
+    if not own.get("SHLVL", "").isdigit() or own["SHLVL"].strip("0") == "":
+        own["SHLVL"] = "1"
     for name, path in parts.items():
         if own.get(name) != str(path):
             own[f"DEVTRACE_{name}"] = own.get(name, "")
             own[name] = str(path)
     return own
+
+
+def client_prefix(agent: str, environment: Mapping[str, str]) -> tuple[dict[str, str], Choice | None]:
+    """What makes an agent's client run its commands through a shell of ours, and why it is so or not.
+
+    Empty and None for a client that knows no such thing.
+    """
+    if agent != "claude-code":
+        return {}, None
+    what, variable, path = "agent's shell", "CLAUDE_CODE_SHELL_PREFIX", hooks_directory() / "claude-shell.sh"
+    if environment.get(variable):
+        return {}, Choice(what, "BASH_ENV alone", because=f"{variable} is the user's own")
+    if not os.access(path, os.X_OK) or " " in str(path):
+        return {}, Choice(what, "BASH_ENV alone", because=f"{path} cannot be put before a command")
+    return {variable: str(path)}, Choice(what, variable, because="some versions take BASH_ENV away")
 
 
 def technique(name: str, version: str) -> Choice:

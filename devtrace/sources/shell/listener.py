@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # slow to import, and so not before the thread runs
 _TICK_MS = 20  # while an end waits for its output or its process
 _IDLE_MS = 200  # else; the sink takes in what others spooled
 _QUEUE_LIMIT = 64 << 20  # bytes that may wait; what comes then is dropped and counted, never waited for
+_CREDIBLE_US = 10_000_000  # that a record's own time may be away from its reading: anybody may write one
 _MOST_FAILURES = 100  # of our own, in one session; then nothing more is recorded
 
 
@@ -34,12 +35,20 @@ class Dropped(NamedTuple):
     """So many bytes from the FIFO were not kept."""
 
     size: int
+    lines: int
+
+
+class Said(NamedTuple):
+    """Records of the host's own, in the hooks' words: they were no lines of the FIFO."""
+
+    data: bytes
 
 
 class Lost(NamedTuple):
     """Something could not be observed: the reason of a gap."""
 
     reason: str
+    since_us: int | None = None  # when that began; None: it is a moment
 
 
 class Sink(Protocol):
@@ -48,11 +57,17 @@ class Sink(Protocol):
     def emit(self, event: Event) -> None:
         """Take one event."""
 
+    def placed(self, line: int, at_us: int, *, begins: bool) -> None:
+        """That line of the FIFO said that at that moment a command began, or had ended."""
+
     def flush(self) -> None:
         """Everything taken so far is to be visible now."""
 
     def idle(self) -> None:
         """A quiet moment: other processes' frames may be drained."""
+
+    def waits(self) -> bool:
+        """Whether it wants to be flushed soon, be there anything new or not."""
 
     def close(self, ended_us: int, exit_code: int | None, warnings: list[str]) -> None:
         """The session has ended."""
@@ -83,8 +98,11 @@ class Listener:
         self._on_told = on_told
         self.failure: Exception | None = None
         self._failures = 0
-        self._queue: deque[tuple[int, bytes | Captured | Dropped | Lost]] = deque()
+        self._nonce = settings.nonce.encode()
+        self.n_told = 0  # records of the traced shell's own hooks, by their nonce
+        self._queue: deque[tuple[int, bytes | Said | Captured | Dropped | Lost]] = deque()
         self._heard = self._cut = self._taken = 0  # bytes so far; each is counted by one thread only
+        self._last_us = 0  # when the last record came
         self._end: tuple[int, int | None] | None = None
         self._wake_read, self._wake_write = os.pipe()
         os.set_blocking(self._wake_write, False)
@@ -107,10 +125,16 @@ class Listener:
     def heard(self, data: bytes) -> None:
         """Bytes from the FIFO."""
         if self._is_full(len(data)):
-            return self._put(Dropped(len(data)))
+            return self._put(Dropped(len(data), data.count(b"\n")))
         self._heard += len(data)
+        self.n_told += data.count(self._nonce)
         self._watch.greet(data)
         return self._put(data)
+
+    def said(self, data: bytes) -> None:
+        """Records that no hook wrote."""
+        self._watch.greet(data)
+        self._put(Said(data))
 
     def cut(self, captured: Captured) -> None:
         """The output of a command."""
@@ -119,9 +143,9 @@ class Listener:
         self._cut += len(captured.data)
         self._put(captured)
 
-    def lost(self, reason: str) -> None:
-        """Something could not be observed, for a reason that a gap shall tell."""
-        self._put(Lost(reason))
+    def lost(self, reason: str, since_us: int | None = None) -> None:
+        """Something could not be observed, for a reason that a gap shall tell; since then, or at a moment."""
+        self._put(Lost(reason, since_us))
 
     def ended(self, exit_code: int | None) -> None:
         """The traced shell has ended and the FIFO has been read empty."""
@@ -131,7 +155,7 @@ class Listener:
     def _is_full(self, more: int) -> bool:
         return self._heard + self._cut - self._taken + more > _QUEUE_LIMIT
 
-    def _put(self, item: bytes | Captured | Dropped | Lost) -> None:
+    def _put(self, item: bytes | Said | Captured | Dropped | Lost) -> None:
         self._queue.append((_now_us(), item))
         self._wake()
 
@@ -156,10 +180,10 @@ class Listener:
         greeted = False
         while True:
             end = self._end  # read before the queue: what came before the end is in it
-            patience_ms = _TICK_MS if pairing.waits() else _IDLE_MS
+            patience_ms = _TICK_MS if pairing.waits() or sink.waits() else _IDLE_MS
             dead = self._poll(self._watch.fds(), 0 if end is not None or self._queue else patience_ms)
             with self._surviving(pairing):
-                worked = self._take(assembler, pairing)
+                worked = self._take(assembler, pairing, sink)
                 for fd in dead:
                     shell, exit_code = self._watch.take(fd)
                     pairing.process_gone(shell, _now_us(), exit_code)
@@ -178,25 +202,41 @@ class Listener:
         sink.flush()
         sink.close(*end, pairing.warnings)
 
-    def _take(self, assembler: Assembler, pairing: Pairing) -> bool:
+    def _take(self, assembler: Assembler, pairing: Pairing, sink: Sink) -> bool:
         """Feed what is queued now, and no more, so that it is flushed soon."""
         count = len(self._queue)
         for _ in range(count):
             at_us, item = self._queue.popleft()
             if isinstance(item, bytes):
                 self._taken += len(item)
-                for record in assembler.feed(item):
-                    with self._surviving(pairing):
-                        self._tell(record)
-                        pairing.record(record, at_us)
+                self._take_records(item, at_us, assembler, pairing, sink)
+            elif isinstance(item, Said):
+                n_lines = assembler.n_lines
+                self._take_records(item.data, at_us, assembler, pairing, sink)
+                assembler.n_lines = n_lines
             elif isinstance(item, Dropped):
-                assembler.skip(item.size)
+                assembler.skip(item.size, item.lines)
             elif isinstance(item, Lost):
-                pairing.lost(item.reason, at_us)
+                pairing.lost(item.reason, item.since_us or at_us)
+                pairing.lost(item.reason, at_us, 0)
             else:
                 self._taken += len(item.data)
                 pairing.output(item, at_us)
         return count > 0
+
+    def _take_records(
+        self, data: bytes, at_us: int, assembler: Assembler, pairing: Pairing, sink: Sink
+    ) -> None:
+        for record in assembler.feed(data):
+            at_us = self._last_us = max(at_us, self._last_us + 2)  # what was read at once has an order
+            with self._surviving(pairing):
+                self._tell(record)
+                if isinstance(record, Cmd | Exit):
+                    said_us = record.start_us if isinstance(record, Cmd) else record.end_us
+                    is_credible = said_us is not None and abs(said_us - at_us) < _CREDIBLE_US
+                    known_us = said_us if is_credible and said_us is not None else at_us
+                    sink.placed(assembler.n_lines, known_us, begins=isinstance(record, Cmd))
+                pairing.record(record, at_us)
 
     def _tell(self, record: Record) -> None:
         if isinstance(record, Cmd | Exit) and record.nonce == self._settings.nonce:

@@ -103,12 +103,11 @@ class Watch:
                 return Meeting(1, is_watched=False, is_gone=True, family=_family(parent))
         if process is None:
             return Meeting(0, is_watched=False, is_gone=processes.can_tell())
-        return Meeting(
-            1 if processes.descends_from(process, self._root) else 0,
-            is_watched=self._watch(hello.shell, process),
-            is_gone=False,
-            family=_family(processes.read(process.ppid)),
-        )
+        trusted = 1 if processes.descends_from(process, self._root) else 0
+        family = _family(processes.read(process.ppid))
+        is_watched = self._watch(hello.shell, process)
+        is_gone = not is_watched and not self._is_there(process)
+        return Meeting(trusted, is_watched=is_watched, is_gone=is_gone, family=family)
 
     def _may_be_parent(self, parent: Process | None, starttime: int) -> bool:
         """Whether a shell that is gone can have been its child; its number may be another's by now."""
@@ -132,12 +131,15 @@ class Watch:
             fd = os.pidfd_open(self._pid_here(process))
         except OSError:
             return False
-        now = self._processes.read(process.pid)
-        if now is None or now.starttime != process.starttime:  # another process by now
+        if not self._is_there(process):  # the number may be another's by now
             os.close(fd)
             return False
         self._shells[fd] = (shell, process.pid)
         return True
+
+    def _is_there(self, process: Process) -> bool:
+        now = self._processes.read(process.pid)
+        return now is not None and now.starttime == process.starttime
 
     def _pid_here(self, process: Process) -> int:
         """The number by which the kernel knows the process in our own namespace, which /proc may not show."""
@@ -145,10 +147,15 @@ class Watch:
         return pids[self._level] if len(pids) > self._level else -1
 
     def _exit_code(self, fd: int, pid: int) -> int | None:
-        """How the process ended, 128+n for signal n: from the kernel, else from the zombie's stat."""
+        """How the process ended, 128+n for signal n: from the kernel, else from the zombie's stat.
+
+        The kernel tells it once the process has been waited for, /proc until then: which may be in between.
+        """
         status = _pidfd_status(fd)
         if status is None:
             status = self._processes.zombie_status(pid)
+        if status is None:
+            status = _pidfd_status(fd)
         if status is None:
             return None
         code = os.waitstatus_to_exitcode(status)

@@ -61,6 +61,8 @@ class Pairing:
         self._gone: dict[str, tuple[int, int | None]] = {}  # shells that ended before they were heard of
         self._nested: dict[tuple[int, int] | None, int] = {}  # commands so far, by parent process
         self._folded: dict[tuple[int, int] | None, Event] = {}  # what stands for the rest
+        self._replaceable: dict[tuple[int, int], Command] = {}  # in flight, by the process of their shell
+        self._aliases: dict[str, str] = {}  # the spans of shells that took their place, and their own ids
         self._gaps: dict[str, tuple[int, int, int]] = {}  # reason -> (count, first_us, last_us)
         self.warnings: list[str] = []
         self.first_hello: Hello | None = None
@@ -207,7 +209,7 @@ class Pairing:
                 self._settle(earlier, now_us)
         if self._settings.private == "skip" and FORMS[cmd.form][0] == "private":
             return
-        if shell.is_nested and self._is_folded(shell, cmd, started_us):
+        if shell.is_nested and (self._goes_on(shell, cmd) or self._is_folded(shell, cmd, started_us)):
             return
         if cmd.span in shell.inflight:  # the shell says the same span twice: the first one waits no longer
             self._finish(shell.inflight[cmd.span])
@@ -215,10 +217,32 @@ class Pairing:
             self.lost("inner_shell", started_us)
         command = Command(shell, cmd, self._id(shell, cmd.span), started_us)
         shell.inflight[cmd.span] = command
+        if shell.is_nested and shell.process is not None:
+            command.inner = self._settings.unwrapped(cmd.command)
+            self._replaceable[shell.process] = command
         self._emit(self._event(command, "running"))
         if shell.gone is not None:
             command.gone = shell.gone
             self._settle(command, now_us)
+
+    def _goes_on(self, shell: Shell, cmd: Cmd) -> bool:
+        """Whether it is the end of a command in flight, in a shell that took the place of that one's.
+
+        So it is where the process is the same and the text says it: a client sets a shell up and replaces it
+        by the real one, bash runs the last command of a line in its own place. What no text says is told.
+        """
+        outer = self._replaceable.get(shell.process) if shell.process is not None else None
+        if outer is None or outer.ended_us is not None or self._settings.tells_all:
+            return False
+        inner = self._settings.unwrapped(cmd.command) or cmd.command
+        if outer.inner not in (cmd.command, inner) and (not inner or inner not in outer.cmd.command):
+            return False
+        outer.followers.append((shell, cmd.span))
+        shell.inflight[cmd.span] = outer
+        self._aliases[cmd.span] = outer.id
+        while len(self._aliases) > _SHELLS_KEPT:
+            del self._aliases[next(iter(self._aliases))]
+        return True
 
     def _ended(self, shell: Shell, record: Exit | Bye, now_us: int) -> None:
         """An EXIT ends its span, a BYE whatever runs; without a start it is of a skipped or folded one."""
@@ -251,6 +275,10 @@ class Pairing:
     def _finish(self, command: Command) -> None:
         """Emit the event of a command, with what is known of its end."""
         del command.shell.inflight[command.cmd.span]
+        for follower, span in command.followers:
+            follower.inflight.pop(span, None)
+        if command.shell.process is not None and self._replaceable.get(command.shell.process) is command:
+            del self._replaceable[command.shell.process]
         self._waiting.pop(command.id, None)
         if command.gone is not None:
             gone_us, code = command.gone
@@ -264,6 +292,8 @@ class Pairing:
         shell, cmd = command.shell, command.cmd
         form, reason = FORMS[cmd.form]
         text = cmd.command if reason is None else None
+        if text is not None and command.inner is not None:
+            text, form = command.inner, "unwrapped"
         captured = None if status == "running" or shell.is_nested else self._forget_output(cmd.span)
         if form == "private" or command.hides_output:  # what it printed is as private as what it was
             captured = None
@@ -276,7 +306,7 @@ class Pairing:
         return Event(
             session=self._settings.session,
             id=command.id,
-            parent=cmd.parent,
+            parent=self._aliases.get(cmd.parent or "", cmd.parent),
             actor=self._settings.nested_actor if shell.is_nested else self._settings.actor,
             started_us=command.started_us,
             ended_us=command.ended_us,

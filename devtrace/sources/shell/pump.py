@@ -29,11 +29,14 @@ from devtrace.sources.shell.flow import (
 from devtrace.sources.shell.modes import closing, opening
 from devtrace.sources.shell.output import HOLD_US, OutputTrack
 from devtrace.sources.shell.signals import ENDING, Signals, kill
+from devtrace.sources.shell.silence import Silence
 from devtrace.sources.shell.spawn import Child, PlainChild
 from devtrace.sources.shell.terminal import COOKED, RAW, Attributes, OuterTerminal
 from devtrace.sources.shell.watchdog import Watchdog
 
-_GRACE_S = 2.0  # between SIGHUP and SIGKILL, when the host was told to end
+_GRACE_S = (
+    5.0  # between SIGHUP and SIGKILL, when the host was told to end: a host inside has to record its end
+)
 _NUDGE_S = 0.25
 _FOLLOW_MS = 100  # how often the terminal inside is asked whether it wants the keyboard
 _REOPENED_MS = 100  # how often a terminal inside that everybody closed is looked at again
@@ -53,6 +56,7 @@ def pump(
     *,
     on_idle: OnIdle | None = None,
     watchdog: Watchdog | None = None,
+    silence: Silence | None = None,
 ) -> int:
     """Move bytes between the outer terminal and the child until the child ends; returns its wait status.
 
@@ -68,7 +72,7 @@ def pump(
                 outer.raw()
 
     with Signals((*ENDING, signal.SIGTSTP), take_back) as signals:
-        return _Pump(child, outer, track, signals, watchdog, on_idle).run()
+        return _Pump(child, outer, track, signals, watchdog, on_idle, silence).run()
 
 
 def attend(child: PlainChild) -> int:
@@ -105,9 +109,11 @@ class _Pump:
         signals: Signals,
         watchdog: Watchdog | None,
         on_idle: OnIdle | None,
+        silence: Silence | None,
     ):
         self._child = child
         self._outer = outer
+        self._silence = silence
         self._track = track
         self._signals = signals
         self._watchdog = watchdog
@@ -116,6 +122,7 @@ class _Pump:
         self._screen = Sink(outer.fd, TERMINAL_BLOCKING_WRITE if outer.is_blocking else None)
         self._keys = Sink(child.fd, None)
         self._modes = 0
+        self._maybe_open = 0  # modes that may be open on the screen: it has not taken all that ends them yet
         self._status: int | None = None
         self._ended_by = 0
         self._kill_at = 0.0
@@ -139,8 +146,10 @@ class _Pump:
     def _step(self) -> None:
         self._aim()
         ready = self._poller.wait(self._timeout_ms())
-        if (self._signals.fd, select.POLLIN) in ready:
-            self._heed_signals()  # first, so that a new size is known before what is typed after it
+        # First, so that a new size is known before what is typed after it; also if the poll did not see it,
+        # because the handler ran when it returned.
+        if any(fd in (self._signals.fd, self._outer.fd) for fd, _ in ready):
+            self._heed_signals()
         for fd, event in ready:
             if fd == self._child.fd:
                 if event & select.POLLOUT:
@@ -150,6 +159,7 @@ class _Pump:
             elif fd == self._outer.fd:
                 if event & select.POLLOUT:
                     self._screen.flush()
+                    self._tell_modes()
                 if event & _READABLE:
                     self._read_keyboard()
         if not ready:
@@ -183,6 +193,8 @@ class _Pump:
             waits.append(_FOLLOW_MS)
         if self._is_closed_inside:
             waits.append(_REOPENED_MS)
+        if self._silence is not None and self._silence.due_at:
+            waits.append(ms_until(self._silence.due_at))
         return min((wait for wait in waits if wait is not None), default=None)
 
     def _look_around(self) -> None:
@@ -198,6 +210,8 @@ class _Pump:
                 self._follow()
         if self._screen.is_lost and not self._ended_by:
             self._end(signal.SIGHUP)
+        if self._silence is not None and 0 < self._silence.due_at <= time.monotonic():
+            self._silence.look()
 
     def _read_child(self) -> bool:
         """Take in what the child wrote and show it; whether there was anything."""
@@ -223,14 +237,24 @@ class _Pump:
         if not chunks:
             return False
         self._note_held()
-        if self._track.modes != self._modes:
-            self._note_modes(self._track.modes)  # the watchdog first: we may be killed in between
         self._show(shown)
         return True
 
     def _show(self, data: bytes) -> None:
+        """Show it; the watchdog hears before of a mode that it opens, and after of one that it ends."""
+        self._modes = self._track.modes
+        if self._modes & ~self._maybe_open:
+            self._maybe_open |= self._modes
+            self._tell_watchdog(self._maybe_open)
         if data:
             self._screen.write(data)
+        self._tell_modes()
+
+    def _tell_modes(self) -> None:
+        """Once the screen has all of it, what was ended is ended."""
+        if self._maybe_open != self._modes and not self._screen.waiting:
+            self._maybe_open = self._modes
+            self._tell_watchdog(self._modes)
 
     def _note_held(self) -> None:
         self._release_at = time.monotonic() + HOLD_US / 1e6 if self._track.holds() else 0.0
@@ -242,10 +266,6 @@ class _Pump:
         if has_room and not self._read_child():
             self._release_at = 0.0
             self._show(self._track.release())
-
-    def _note_modes(self, modes: int) -> None:
-        self._modes = modes
-        self._tell_watchdog(modes)
 
     def _tell_watchdog(self, modes: int) -> None:
         if self._watchdog is not None:
@@ -259,6 +279,8 @@ class _Pump:
         except OSError:
             data = b""
         if data:
+            if self._silence is not None:
+                self._silence.typing(data)
             self._keys.write(data)
         else:
             self._screen.lose()
@@ -309,6 +331,7 @@ class _Pump:
                 self._outer.raw()
         except termios.error:  # it went away meanwhile
             self._screen.lose()
+        self._maybe_open = self._modes
         self._tell_watchdog(self._modes)
         self._screen.write(opening(self._modes))
         self._redraw()

@@ -6,11 +6,13 @@ Not here: what the bytes say (fifo.py), the directory around it (private.py).
 
 from __future__ import annotations
 
+import array
 import contextlib
 import fcntl
 import os
 import select
 import stat
+import termios
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -37,6 +39,8 @@ class FifoReader:
         self._fd = _make(path)
         self._wake_read, self._wake_write = os.pipe2(os.O_CLOEXEC) if hasattr(os, "pipe2") else os.pipe()
         self._is_open = True
+        self._n_lines = 0
+        self._lock = threading.Lock()  # held from taking bytes until `on_bytes` has them
         self._thread = threading.Thread(target=self._run, name="devtrace-fifo", daemon=True)
 
     def __enter__(self) -> FifoReader:
@@ -51,10 +55,19 @@ class FifoReader:
 
     def discard(self) -> None:
         """Close what was opened, when the thread never ran; may be called after it did."""
-        if self._is_open:
-            self._is_open = False
-            for fd in (self._fd, self._wake_read, self._wake_write):
-                os.close(fd)
+        with self._lock:
+            if self._is_open:
+                self._is_open = False
+                for fd in (self._fd, self._wake_read, self._wake_write):
+                    os.close(fd)
+
+    def n_told(self) -> int | None:
+        """How many lines were given to `on_bytes`; None: not all that was written before this call."""
+        waiting = array.array("i", [0])
+        with self._lock:
+            if self._is_open:
+                fcntl.ioctl(self._fd, termios.FIONREAD, waiting)
+            return None if waiting[0] else self._n_lines
 
     def _run(self) -> None:
         while True:
@@ -71,11 +84,13 @@ class FifoReader:
 
     def _read(self) -> None:
         for _ in range(_READS_AT_ONCE):
-            try:
-                data = os.read(self._fd, _PIPE_SIZE)
-            except (BlockingIOError, InterruptedError):
-                return
-            self._on_bytes(data)
+            with self._lock:
+                try:
+                    data = os.read(self._fd, _PIPE_SIZE)
+                except (BlockingIOError, InterruptedError):
+                    return
+                self._n_lines += data.count(b"\n")
+                self._on_bytes(data)
 
     def _is_there(self) -> bool:
         try:
@@ -92,8 +107,9 @@ class FifoReader:
             beside.unlink(missing_ok=True)
             fd = _make(beside)
             beside.replace(self._path)  # open already: what somebody writes to it at once is not lost
-            os.close(self._fd)
-            self._fd = fd
+            with self._lock:
+                os.close(self._fd)
+                self._fd = fd
 
 
 def _make(path: Path) -> int:

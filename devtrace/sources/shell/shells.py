@@ -6,6 +6,7 @@ Not here: what several facts together mean (pairing.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from devtrace.ids import SPAN_COUNT, SPAN_FIRST, shell_steps
@@ -29,6 +30,8 @@ class Settings(NamedTuple):
     private: str = "mask"
     nested_limit: int = 200
     wants_output: bool = True
+    tells_all: bool = False  # deeper shells too, and so one that takes another's place
+    unwrapped: Callable[[str], str | None] = lambda _: None  # without what an agent's client put around it
 
 
 class Meeting(NamedTuple):
@@ -49,9 +52,11 @@ class Command:
         "ended_us",
         "exit_code",
         "exit_source",
+        "followers",
         "gone",
         "hides_output",
         "id",
+        "inner",
         "pipestatus",
         "shell",
         "started_us",
@@ -70,6 +75,8 @@ class Command:
         self.pipestatus: list[int] | None = None
         self.gone: tuple[int, int | None] | None = None  # (when, exit code) of the nested shell's process
         self.hides_output = False  # something private is in it
+        self.inner: str | None = None  # what it was to run, where an agent's client put something around that
+        self.followers: list[tuple[Shell, str]] = []  # the shells in which it went on, and their spans for it
         self.waiting_since: int | None = None  # one fact of the end is here, another is awaited
 
     def end(self, ended_us: int, exit_code: int | None, source: str) -> None:
@@ -98,6 +105,13 @@ class Shell:
         # and one more for each command that bash could only tell of with a span of its own.
         self._walks: list[list[int]] = []
         self.inflight: dict[str, Command] = {}  # by span; all but the newest have ended and wait
+
+    @property
+    def process(self) -> tuple[int, int] | None:
+        """Its process, which stays the same when another program takes its place; None: not told."""
+        if self.hello is None or self.hello.starttime is None:
+            return None
+        return self.hello.pid, self.hello.starttime
 
     def walks_to(self, span: str) -> bool:
         """Go on to this span; False for one that lies on no walk, where too many have begun already."""

@@ -11,6 +11,7 @@ does for itself when it ends otherwise (terminal.py).
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
@@ -137,9 +138,10 @@ def _settle(pipe: int, tty_fd: int) -> None:
 
 def _rehearse(charge: _Charge) -> None:
     """Touch once what will have to be quick: after a fork the first write to a page costs a fault."""
-    _is_in_front(charge)
-    os.setpgid(0, 0)
-    termios.tcgetattr(charge.fd)
+    with contextlib.suppress(OSError, termios.error):  # the host may be dead already
+        _is_in_front(charge)
+        os.setpgid(0, 0)
+        termios.tcgetattr(charge.fd)
 
 
 def _nothing(number: int, frame: object) -> None:
