@@ -95,6 +95,8 @@ def _isolate(patch: pytest.MonkeyPatch, world: Path) -> None:
     for name in ("home", "runtime", "tmp", "here"):
         (world / name).mkdir(mode=0o700)
     (world / "home" / ".gitconfig").write_text(_GIT_CONFIG)
+    # The first fish of a home without it reads every manual page, in the background, for minutes.
+    (world / "home" / ".local/share/fish/generated_completions").mkdir(parents=True)
     patch.setenv("HOME", str(world / "home"))
     patch.setenv("XDG_RUNTIME_DIR", str(world / "runtime"))
     patch.setenv("LANG", "C.UTF-8")

@@ -29,7 +29,7 @@ LONGEST = 1024  # characters; what is longer is no short text, and goes to the c
 _LEAST = 6  # bytes of the shortest text in which a rule finds something: `7z -pq`, `://:b@`
 _LEAST_BEGUN = 4  # characters of what could become a secret
 _BLANKS = " \t\r\n\"'()[]{}<>,;|"  # no credential goes on over one
-_BARS = ".#=~%*\u2588"  # nor begins with one: progress is shown with them
+_BARS = ".#=~%*\u2588"  # nor is it made of these: progress is shown with them
 _LEAST_RUN = 16  # characters of a credential's form that stand together at least
 _LEAST_REST = 7  # of these behind its prefix
 _LEAST_MIDDLE = 37  # bytes of the shortest that is told by what stands within it
@@ -157,8 +157,8 @@ def open_end(policy: Policy) -> Callable[[str], int]:
     def size(text: str) -> int:
         data = text.encode("utf-8", "surrogateescape") if known is not None else b""
         of_known = known.begun_at_end(data, _LEAST_BEGUN) if known is not None else 0
-        word = text[max(map(text.rfind, _BLANKS)) + 1 :].lstrip(_BARS)
-        if len(word) < _LEAST_BEGUN or not (len(word) >= _LEAST_RUN or begins(word)):
+        word = text[max(map(text.rfind, _BLANKS)) + 1 :]
+        if len(word.lstrip(_BARS)) < _LEAST_BEGUN or not (len(word) >= _LEAST_RUN or begins(word)):
             word = ""
         return max(len(word), len(data[len(data) - of_known :].decode("utf-8", "surrogateescape")))
 

@@ -98,8 +98,6 @@ def traced(kind: Kind, private: Path, trace: Path) -> list[Count]:
     file, text = START_UP[kind.name]
     (Path.home() / file).parent.mkdir(parents=True, exist_ok=True)
     (Path.home() / file).write_text(text)
-    # An empty one, or the first fish of a home begins to write it, with a python of its own.
-    (Path.home() / ".local/share/fish/generated_completions").mkdir(parents=True, exist_ok=True)
     request = hooks.Request(kind.name, kind.path, login=False, piped=False, marks=[Path("/dev/tty")])
     plan = hooks.plan(session, request, dict(os.environ))
     calls = "trace=clone,clone3,fork,vfork,open,openat,write"

@@ -495,7 +495,7 @@ def test_few_lines_of_what_holds_no_secret_are_sent_to_the_chain(nth: int) -> No
 # --- what could become a secret ---
 
 
-@a_fixed_seed  # of a few more than 15 characters are told: a random one is found now and then
+@pytest.mark.parametrize("nth", [0, 1], ids=["a fixed seed", "a seed of this run"])
 def test_of_a_credential_that_is_cut_in_two_nothing_telling_is_let_go(nth: int) -> None:
     chance = random.Random(SEEDS[nth])
     held = open_end(Policy(secrets.RULES, SALT))
