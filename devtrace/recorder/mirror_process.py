@@ -40,7 +40,7 @@ READY = b"ready\n"
 ASK, TEACH = b"?", b"="
 
 PART = 65_536  # bytes that are read at once: a whole pipe, so that no small write is cut in two
-MOST_INSIDE = 1 << 16  # bytes, more than a pty holds (Linux: 20 KiB); the rest was written while it was looked
+MOST_INSIDE = 1 << 16  # bytes, more than a pty holds (Linux: 20 KiB); the rest came since
 _ATOMIC = 4_096  # bytes that a pipe takes as one (PIPE_BUF)
 _SWITCH_S = 0.000_5  # who copies does not wait long for who redacts
 _LOOK_MS = 100  # how often the console's window is looked at

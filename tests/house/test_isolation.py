@@ -63,10 +63,15 @@ def test_no_variable_of_the_developers_own_traced_shell_reaches_a_test() -> None
     assert [name for name in os.environ if name.startswith("DEVTRACE_") or name == "BASH_ENV"] == []
 
 
+def any_in(entry: Path) -> bool:
+    return entry.is_dir() and any(entry.iterdir())
+
+
 def test_home_and_the_runtime_directory_are_private_and_empty() -> None:
     home, runtime = Path.home(), Path(os.environ["XDG_RUNTIME_DIR"])
 
-    assert [entry.name for entry in home.iterdir()] == [".gitconfig"]
+    found = sorted(str(entry.relative_to(home)) for entry in home.rglob("*") if not any_in(entry))
+    assert found == [".gitconfig", ".local/share/fish/generated_completions"]
     assert list(runtime.iterdir()) == []
     assert runtime.stat().st_mode & 0o777 == 0o700
 
