@@ -58,7 +58,7 @@ class Terminal:
         attributes: Callable[[list[Any]], None] | None = None,
     ):
         self.master, self.slave = os.openpty()
-        self.shown = b""
+        self.shown = bytearray()
         self._looked_at = 0
         self.resize(rows, cols)
         if attributes is not None:

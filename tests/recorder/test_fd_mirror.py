@@ -239,7 +239,7 @@ for pid in children:
 
 _BESIDE = """
 begin()
-child = subprocess.Popen(["sh", "-c", "while :; do echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; done"])
+child = subprocess.Popen(["sh", "-c", "while echo xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx; do :; done"])
 for number in range(30):
     say("own", number)
 child.kill()
@@ -286,7 +286,7 @@ def test_writers_learn_of_a_reader_that_went_away_as_without_us(tmp_path):
 begin()
 native(b"ready\\n")
 sys.stdin.readline()
-child = subprocess.run(["sh", "-c", "while :; do echo more; done"])
+child = subprocess.run(["sh", "-c", "while echo more; do :; done"])
 try:
     while True:
         os.write(1, b"more\\n")
