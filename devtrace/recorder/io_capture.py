@@ -310,10 +310,15 @@ class Capture:
             return None
         raw = getattr(buffer, "raw", None)
         if raw is None:
-            return lambda: self.mirror.direct(fd)
+            direct = self._direct(fd)
+            state.lead = direct  # before the time is taken, too: what waits in the mirror was there first
+            return direct
         if hasattr(raw, "__dict__"):
             state.lead = self.mirror.past(raw, fd).lead
         return None
+
+    def _direct(self, fd: int) -> Callable[[], Any]:
+        return lambda: self.mirror.direct(fd)
 
     def _hook_beneath(self, text: Any, state: TextState, direct: Callable[[], Any] | None) -> None:
         buffer = getattr(text, "buffer", None)

@@ -92,7 +92,7 @@ class TextState:
         self.is_through = self.is_unbuffered = False  # whether a line, or all, goes to the descriptor at once
         self.beneath: tuple[dict[str, Any], Any] | None = None  # the buffer's attributes, and our hook of it
         self.n_pending = _CHUNK  # bytes that the text layer may hold, at most
-        self.lead: Callable[[], None] | None = None  # past a mirror of its descriptor
+        self.lead: Callable[[], Any] | None = None  # past a mirror of its descriptor
         self.look(text)
 
     def look(self, text: Any) -> None:
@@ -389,7 +389,7 @@ def hook_buffer(capture: Capture, buffer: Any, layers: list[TextState], direct: 
     hooked.put("write", write)
     if direct is None:
         layers[0].beneath = (vars(buffer), write)
-    if state.lead is not None and hasattr(buffer, "flush"):
+    if direct is None and state.lead is not None and hasattr(buffer, "flush"):
         plain_flush = buffer.flush
         hooked.put("flush", flush)
         capture.inside.add(flush.__code__)

@@ -120,9 +120,32 @@ def one_line_loops(code: CodeType) -> dict[int, int]:
     return found
 
 
-def is_handler(code: CodeType, offset: int) -> bool:
-    """Whether the program handles an exception there; else the interpreter only tidies up a comprehension."""
-    return opname[code.co_code[offset]] == "PUSH_EXC_INFO"
+def is_handled(code: CodeType, offset: int) -> bool:
+    """Whether the frame handles what is raised there, and does more than to tidy up a comprehension.
+
+    It is read from the exception table (CPython, Objects/exception_handling_notes.txt): the event
+    EXCEPTION_HANDLED tells the same, but a callback of it for which the stack has no room is called for ever.
+    """
+    raw = code.co_code
+    return any(
+        start <= offset < end and opname[raw[at]] == "PUSH_EXC_INFO" for start, end, at in _handlers(code)
+    )
+
+
+def _handlers(code: CodeType) -> Iterator[tuple[int, int, int]]:
+    """Start, end and handler of each entry of the table, in bytes."""
+    numbers = _numbers(code.co_exceptiontable)
+    for start, size, handler, _ in zip(numbers, numbers, numbers, numbers, strict=False):
+        yield start * 2, (start + size) * 2, handler * 2
+
+
+def _numbers(table: bytes) -> Iterator[int]:
+    number = 0
+    for byte in table:
+        number = number << 6 | byte & 0x3F
+        if not byte & 0x40:
+            yield number
+            number = 0
 
 
 def replacing(code: CodeType) -> set[int]:
@@ -142,6 +165,11 @@ def _stored_attributes(code: CodeType, start: int, end: int) -> Iterator[int]:
     for at in range(start, end, 2):
         if opname[raw[at]] == "STORE_ATTR":
             yield min(raw[at + 1], len(code.co_names) - 1)  # of more than 256 names: the wrong one, in vain
+
+
+def is_end_of_loop(code: CodeType, offset: int) -> bool:
+    """Whether a StopIteration that comes to the instruction there ends a loop, or a delegation."""
+    return opname[code.co_code[offset]] == "FOR_ITER" or is_delegation(code, offset)
 
 
 def is_delegation(code: CodeType, offset: int) -> bool:

@@ -1,8 +1,8 @@
 """The engine of CPython 3.12 and newer: `sys.monitoring` (PEP 669).
 
 PY_START is on everywhere and decided once for each code object: what is not recorded is answered with DISABLE
-and costs nothing from then on, what is gets LINE, RETURN, YIELD and RESUME as local events. RAISE,
-EXCEPTION_HANDLED, UNWIND and THROW cannot be local, and must never answer DISABLE.
+and costs nothing from then on, what is gets LINE, RETURN, YIELD and RESUME as local events. RAISE, RERAISE,
+UNWIND and THROW cannot be local, and must never answer DISABLE.
 
 An exception of ours that left a callback would be raised in the user's program: each callback catches all of
 its own and lets through only what is not ours, a signal handler's.
@@ -71,7 +71,7 @@ class Monitoring:
         self._admit_what_is_at_work()
         monitoring.set_events(
             self._tool,
-            events.PY_START | events.PY_UNWIND | events.PY_THROW | events.RAISE | events.EXCEPTION_HANDLED,
+            events.PY_START | events.PY_UNWIND | events.PY_THROW | events.RAISE | events.RERAISE,
         )
 
     def stop(self) -> None:
@@ -94,7 +94,7 @@ class Monitoring:
 
     def _all_events(self) -> list[int]:
         names = "PY_START PY_RESUME PY_RETURN PY_YIELD PY_UNWIND PY_THROW LINE JUMP INSTRUCTION"
-        return [getattr(self._events, name) for name in f"{names} RAISE EXCEPTION_HANDLED".split()]
+        return [getattr(self._events, name) for name in f"{names} RAISE RERAISE".split()]
 
     def _admit_what_is_at_work(self) -> None:
         """Functions that were called before us go on being told of: their next line is the first we see."""

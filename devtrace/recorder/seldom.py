@@ -16,7 +16,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any
 
 from devtrace.recorder.io_hooks import without_hooks
-from devtrace.recorder.lines import is_delegation, is_handler, one_line_loops
+from devtrace.recorder.lines import is_delegation, is_end_of_loop, is_handled, one_line_loops
 from devtrace.recorder.recording import new_state
 from devtrace.recorder.tracking import (
     COROUTINE,
@@ -58,7 +58,7 @@ class Seldom:
         self._listen = listen
         self._has_values = recording.detail == "values"
         self._loops: dict[int, dict[int, int]] = {}
-        self._handlers: dict[tuple[int, int], bool] = {}
+        self._handled: dict[tuple[int, int], bool] = {}
         self._late: dict[int, BaseException] = {}  # by thread: what a handler raised in the midst of a jump
 
     def callbacks(self) -> dict[str, Callable[..., Any]]:
@@ -69,7 +69,7 @@ class Seldom:
             "PY_RESUME": self._resumed,
             "PY_THROW": self._thrown,
             "RAISE": self._raised,
-            "EXCEPTION_HANDLED": self._handled,
+            "RERAISE": self._reraised,
             "JUMP": self._jumped,
         }
         return {name: self._guarded(name, act) for name, act in told.items()} | {
@@ -163,26 +163,35 @@ class Seldom:
             return
         behind = _TRACEBACK(error)
         is_fresh = behind is not None and behind.tb_next is None  # ids are given to others later
-        if not is_fresh and stream.error == id(error):
-            return
-        if type(error) is StopIteration and is_delegation(code, offset):
-            return  # how an `await` and a `yield from` get their value
-        put_raised(stream, stream.top, error)
+        is_stop = type(error) is StopIteration
+        if is_fresh or stream.error != id(error):
+            if is_stop and is_delegation(code, offset):
+                return  # how an `await` and a `yield from` get their value
+            put_raised(stream, stream.top, error)
+        if not (is_stop and is_end_of_loop(code, offset)):
+            self._goes_to(stream, offset, error, _frame_at(_PROGRAM))
 
-    def _handled(self, code: CodeType, offset: int, error: BaseException) -> None:
+    def _reraised(self, code: CodeType, offset: int, error: BaseException) -> None:
+        """Behind a `finally`, and where no `except` was meant: an outer one of the same frame may be."""
         stream = self._stream_at(code)
-        if stream is None or stream.top is None or not self._is_handler(code, offset):
+        if stream is not None:
+            self._goes_to(stream, offset, error, _frame_at(_PROGRAM))
+
+    def _goes_to(self, stream: Stream, offset: int, error: BaseException, frame: FrameType) -> None:
+        """Write that the frame handles what was raised there, if it does."""
+        state = stream.top
+        if state is None or not self._is_handled(state[0], offset):
             return
         if stream.error != id(error):
-            stream.raised = stream.top[4].encode(error)
+            stream.raised = state[4].encode(error)
         put_handled(stream)
-        if self._has_values and stream.top[4].fleeting:
-            forget_fleeting(stream, stream.top, _frame_at(_PROGRAM))
+        if self._has_values and state[4].fleeting:
+            forget_fleeting(stream, state, frame)
 
-    def _is_handler(self, code: CodeType, offset: int) -> bool:
-        known = self._handlers.get((id(code), offset))
+    def _is_handled(self, code: CodeType, offset: int) -> bool:
+        known = self._handled.get((id(code), offset))
         if known is None:
-            known = self._handlers[id(code), offset] = is_handler(code, offset)
+            known = self._handled[id(code), offset] = is_handled(code, offset)
         return known
 
     # --- loops in one line ---

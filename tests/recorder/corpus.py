@@ -132,6 +132,12 @@ CASES = [
          "e.add_note('look here')\nraise e"),
     Case("failing_in_exec", "exec(compile('def g():\\n  1/0\\ng()', 'made.py', 'exec'))"),
     Case("recursion", "def f(): f()\ntry:\n    f()\nexcept RecursionError as e: print(e)\nf()"),
+    Case("recursion_handled", "def f(n):\n    try:\n        return f(n + 1)\n    except RecursionError:\n"
+         "        return sum(x for x in (1, 2, 3))\nprint(f(0))"),
+    Case("recursion_of_generators", "def g(n):\n    yield n\n    yield from g(n + 1)\n"
+         "def h(n):\n    yield n\n    for x in h(n + 1): yield x\n"
+         "for f in (g, h):\n    try:\n        for x in f(0): pass\n"
+         "    except RecursionError: print('limit')"),
     Case("base_exception", "class E(BaseException): pass\nraise E('x')"),
     Case("generator_exit", "raise GeneratorExit"),
     Case("assertion", "assert 1 == 2, 'no'"),
