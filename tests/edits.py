@@ -56,8 +56,10 @@ class Recorded:
         self.points: Checkpoints | None = None
 
     def git(self, *arguments: str) -> str:
-        """Run git in the repository; what it printed."""
-        done = subprocess.run(["git", *arguments], cwd=self.root, check=True, capture_output=True, text=True)
+        """Run git in the repository; what it printed. A failing test tells what git said."""
+        done = subprocess.run(["git", *arguments], cwd=self.root, check=False, capture_output=True, text=True)
+        if done.returncode != 0:
+            raise AssertionError(f"git {' '.join(arguments)}: exit status {done.returncode}: {done.stderr}")
         return done.stdout.strip()
 
     def write(self, path: str, text: str | bytes) -> Path:

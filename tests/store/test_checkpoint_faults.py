@@ -7,10 +7,13 @@ by one that has imported everything: so there is time for many.
 from __future__ import annotations
 
 import json
+import os
 import random
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -174,15 +177,23 @@ for number in range(rounds):
         time.sleep(chance.random() * 0.25)  # somewhere in what it does
         os.kill(child, signal.SIGKILL)
         if os.waitpid(child, 0)[1] != signal.SIGKILL:
-            sys.exit(f"round {number}: a process ended by itself")
+            print(f"round {number}: a process ended by itself", file=sys.stderr, flush=True)
+            os.killpg(0, signal.SIGKILL)  # no other child outlives the nursery, nor keeps its stderr open
 """
 
 
-def nursery(place: Recorded, seed: int, rounds: int, *works: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+@contextmanager
+def nursery(place: Recorded, seed: int, rounds: int, *works: str) -> Iterator[subprocess.Popen[str]]:
+    """Processes that work and are killed, while the block happens; whatever happens there, none is left."""
+    with subprocess.Popen(
         [sys.executable, "-c", NURSERY, str(place.root), str(seed), str(rounds), ",".join(works)],
-        env=environment(), stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
+        env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)  # its children with it
 
 
 def ends_well(process: subprocess.Popen[str]) -> None:
@@ -193,7 +204,8 @@ def ends_well(process: subprocess.Popen[str]) -> None:
 def test_makers_of_checkpoints_killed_at_any_moment_leave_a_whole_line_and_no_lock(
     place: Recorded, seed: int
 ) -> None:
-    ends_well(nursery(place, seed, 10, "make", "make"))
+    with nursery(place, seed, 10, "make", "make") as process:
+        ends_well(process)
 
     place.points = opened(place)
     before = is_sound(place)
@@ -205,7 +217,8 @@ def test_makers_of_checkpoints_killed_at_any_moment_leave_a_whole_line_and_no_lo
 
 
 def test_packing_killed_at_any_moment_and_beside_a_maker_loses_nothing(place: Recorded, seed: int) -> None:
-    ends_well(nursery(place, seed, 7, "make", "pack", "pack"))
+    with nursery(place, seed, 7, "make", "pack", "pack") as process:
+        ends_well(process)
 
     place.points = opened(place)
     before = is_sound(place)
@@ -237,21 +250,23 @@ def test_whoever_has_the_objects_open_finds_them_after_another_process_packed_th
 
 def test_no_gc_rebase_or_lost_branch_of_the_user_takes_a_checkpoint_away(place: Recorded, seed: int) -> None:
     chance = random.Random(seed)
-    process = nursery(place, seed, 25, "make")
-    for number in range(2):
-        place.git("checkout", "-q", "-f", "-b", f"side{number}")
-        housework(place, "src/a.py", f"on the side {chance.random()}\n")
-        place.git("checkout", "-q", "-f", "main")
-        housework(place, "src/deep/b.py", f"on main {chance.random()}\n")
-        place.git("update-index", "--skip-worktree", "api.py")  # the maker's: no rebase looks at it
-        place.git("rebase", "-q", "main", f"side{number}")
-        place.git("update-index", "--no-skip-worktree", "api.py")
-        place.git("checkout", "-q", "-f", "main")
-        place.git("commit", "-q", "--amend", "-m", f"amended {number}")
-        place.git("branch", "-q", "-D", f"side{number}")
-        place.git("reflog", "expire", "--expire=now", "--all")
-        place.git("gc", "-q", "--prune=now", "--aggressive")
-    ends_well(process)
+    # The maker writes api.py all the while, so nothing here may: no checkout has -f, which would take that
+    # file away to write it anew, and fails where the maker writes it in between ("File exists").
+    with nursery(place, seed, 25, "make") as process:
+        for number in range(2):
+            place.git("checkout", "-q", "-b", f"side{number}")
+            housework(place, "src/a.py", f"on the side {chance.random()}\n")
+            place.git("checkout", "-q", "main")
+            housework(place, "src/deep/b.py", f"on main {chance.random()}\n")
+            place.git("update-index", "--skip-worktree", "api.py")  # the maker's: no rebase looks at it
+            place.git("rebase", "-q", "main", f"side{number}")
+            place.git("update-index", "--no-skip-worktree", "api.py")
+            place.git("checkout", "-q", "main")
+            place.git("commit", "-q", "--amend", "-m", f"amended {number}")
+            place.git("branch", "-q", "-D", f"side{number}")
+            place.git("reflog", "expire", "--expire=now", "--all")
+            place.git("gc", "-q", "--prune=now", "--aggressive")
+        ends_well(process)
     place.git("checkout", "-q", "--orphan", "anew")
     place.git("commit", "-q", "-m", "nothing of what was")
     place.git("branch", "-q", "-D", "main")
