@@ -137,7 +137,8 @@ def _words(error: BaseException) -> str:
     """
     is_builtin = not type.__dict__["__flags__"].__get__(type(error)) & _HEAP_TYPE
     told = (*error.args, getattr(error, "filename", None)) if is_builtin else ()
-    if (is_builtin and all(type(one) in _PLAIN for one in told)) or _is(error, errors.DevTraceError):
+    is_plain = is_builtin and all(any(type(one) is plain for plain in _PLAIN) for one in told)
+    if is_plain or _is(error, errors.DevTraceError):
         return str(error) or _name(error)
     return _name(error)
 

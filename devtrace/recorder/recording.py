@@ -452,7 +452,7 @@ def _texts_in(value: Any, found: list[bytes], depth: int) -> None:
     if kind is bytes:
         if _LEAST_SECRET <= len(value) <= 4_096:
             found.append(value)
-    elif kind in (list, tuple) and depth:
+    elif (kind is list or kind is tuple) and depth:
         for inner in value[:_MOST_TAUGHT]:
             _texts_in(inner, found, depth - 1)
     elif kind is dict and depth:

@@ -163,7 +163,8 @@ def _put(stream: Stream, state: Frame, name: str, word: int, action: int, value:
 
 def put_changed(stream: Stream, state: Frame, name: str, word: int, value: Any) -> None:
     """Write that a variable has this value; a container is looked at again where it may be changed."""
-    if type(value) in UNCHANGING:
+    kind = type(value)
+    if type(kind) is type and kind in UNCHANGING:  # else a metaclass may have its hash
         put(stream, word, value, state[INFO].encode)
         return
     text = state[INFO].encode(value)
@@ -222,7 +223,7 @@ def outlined(value: Any) -> Any:
         return [*map(id, value)] if size <= _MOST_OUTLINED else (size, id(value[0]), id(value[-1]))
     if kind is dict:
         inner = value
-    elif kind in _SIZED:
+    elif type(kind) is type and kind in _SIZED:
         return len(value)
     else:
         inner = own_fields(value)

@@ -46,6 +46,7 @@ _FILE = (lambda: 0).__code__.co_filename
 
 _MRO = type.__dict__["__mro__"].__get__
 _DICT = type.__dict__["__dict__"].__get__
+_derives = type.__dict__["__subclasscheck__"]  # (base, kind); `in` would compare by the program's metaclasses
 _QUALNAME = type.__dict__["__qualname__"].__get__
 _MODULE_OF = type.__dict__["__module__"].__get__
 _INSTANCE_DICT = type(_DICT(type("_", (), {}))["__dict__"])  # getset_descriptor
@@ -125,6 +126,8 @@ class Encoder:
         kind = type(value)
         if kind is str:
             return self._texts.get(value) or self.text(value)
+        if type(kind) is not type:  # nor is it any of ours: to look it up would call its metaclass
+            return self._other(kind, value, depth, above)
         leaf = _LEAVES.get(kind)
         if leaf is not None:
             return str(leaf(self, value))
@@ -254,9 +257,9 @@ class Encoder:
         if id(value) in above:
             return f'["ref",{len(above) - above.index(id(value))}]'
         lineage = _MRO(kind)
-        if type in lineage:
+        if _derives(type, kind):
             return f'["type",{quoted(_class_name(value))}]'
-        if (special := _SPECIAL.get(kind)) is not None:
+        if type(kind) is type and (special := _SPECIAL.get(kind)) is not None:
             return str(special(self, name, value))
         if _is_of(_TEXTS, name, kind):
             return f'["text",{quoted(name)},{quoted(str(value))}]'
@@ -265,18 +268,18 @@ class Encoder:
         if _is_of(_QUEUES, name, kind) and depth > 0:
             return self._items_of("deque", value, depth - 1, (*above, id(value)))
         enum = sys.modules.get("enum")
-        if enum is not None and enum.EnumType in _MRO(type(kind)):
+        if enum is not None and _derives(enum.EnumType, type(kind)):
             return self._enum(name, value, depth, above)
-        if BaseException in lineage:
+        if _derives(BaseException, kind):
             return self._exception(name, value, depth, above)
         if (array := self._array(name, kind, value)) is not None:
             return array
         if depth <= 0:
             return self._opaque(kind, value)
-        if tuple in lineage and (names := _names_of_items(lineage)) is not None:
+        if _derives(tuple, kind) and (names := _names_of_items(lineage)) is not None:
             return self._named_items(name, names, value, depth - 1, (*above, id(value)))
         for base in lineage:
-            if base in _LEAVES or base in _WALKS:
+            if type(base) is type and (base in _LEAVES or base in _WALKS):
                 plain = _plain(base, value)
                 return f'["sub",{quoted(name)},{self._any(plain, depth, above)}]'
         return self._object(name, lineage, value, depth - 1, (*above, id(value)))
@@ -377,7 +380,7 @@ def _spoken(key: Any) -> str | None:
         return key  # type: ignore[no-any-return]
     if kind is bytes:
         return key[:_SHORT].decode("latin-1")  # type: ignore[no-any-return]
-    return str.__str__(key) if kind is not int and str in _MRO(kind) else None
+    return str.__str__(key) if kind is not int and _derives(str, kind) else None
 
 
 def _names_of_items(lineage: tuple[type, ...]) -> tuple[Any, ...] | None:
@@ -411,7 +414,7 @@ def own_fields(value: Any) -> dict[str, Any] | None:
         found = _DICT(kind).get("__dict__")
         if type(found) is _INSTANCE_DICT and kind is not type:
             own = found.__get__(value)
-            return own if dict in _MRO(type(own)) else None
+            return own if _derives(dict, type(own)) else None
     return None
 
 

@@ -138,6 +138,9 @@ CASES = [
          "def h(n):\n    yield n\n    for x in h(n + 1): yield x\n"
          "for f in (g, h):\n    try:\n        for x in f(0): pass\n"
          "    except RecursionError: print('limit')"),
+    Case("metaclasses", "class M(type):\n    def __eq__(self, other): print('asked')\n"
+         "class A(metaclass=M): pass\nclass E(Exception, metaclass=M): pass\n"
+         "def f(a, *rest):\n    try: raise E(a)\n    except E as e: b = [a, e, A]\n    return b\nf(A())"),
     Case("base_exception", "class E(BaseException): pass\nraise E('x')"),
     Case("generator_exit", "raise GeneratorExit"),
     Case("assertion", "assert 1 == 2, 'no'"),

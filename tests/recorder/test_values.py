@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 
+from devtrace.recorder.tracking import outlined
 from devtrace.recorder.values import Encoder
 
 
@@ -244,6 +245,23 @@ def test_a_metaclass_is_not_asked_either():
 
     assert form(kind) == ["type", "app.Odd"]
     assert form(object.__new__(kind)) == ["opaque", "app.Odd"]
+
+
+@pytest.mark.parametrize("base", [object, int, str, list, dict, tuple, set, bytes, float, Exception])
+def test_nor_how_its_types_compare_or_what_their_hash_is(base):
+    class Meta(type):
+        def __eq__(cls, _):
+            raise SystemExit
+
+        def __hash__(cls):
+            raise SystemExit
+
+    value = base.__new__(Meta("Odd", (base,), {"__module__": "app"}))
+
+    told = encoder().encode(value), encoder().encode({"of": [value, type(value)]})
+
+    assert all("app.Odd" in one for one in told)
+    assert outlined(value) in (None, [], 0)
 
 
 def test_another_thread_that_changes_a_container_costs_nothing_but_the_value():
