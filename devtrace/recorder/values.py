@@ -358,8 +358,8 @@ def _is_from_elsewhere(error: BaseException) -> bool:
 
 def _class_name(kind: type) -> str:
     """`module.Class`, and `Class` of a builtin: read from the type itself, whatever its metaclass says."""
-    name, module = _QUALNAME(kind), _MODULE_OF(kind)
-    return f"{module}.{name}" if type(module) is str and module != "builtins" else str(name)
+    name, module = str.__str__(_QUALNAME(kind)), _MODULE_OF(kind)  # which may be of a class of the program's
+    return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
 def _name_of(value: Any) -> str:
@@ -368,9 +368,9 @@ def _name_of(value: Any) -> str:
         name = object.__getattribute__(value, "__dict__").get("__name__")
         return name if type(name) is str else "?"
     if type(value) is _FUNCTION:
-        module = value.__module__
-        return f"{module}.{value.__qualname__}" if type(module) is str else str(value.__qualname__)
-    return str(value.__qualname__)
+        name, module = str.__str__(value.__qualname__), value.__module__
+        return f"{module}.{name}" if type(module) is str else name
+    return str.__str__(value.__qualname__)
 
 
 def _spoken(key: Any) -> str | None:

@@ -264,6 +264,23 @@ def test_nor_how_its_types_compare_or_what_their_hash_is(base):
     assert outlined(value) in (None, [], 0)
 
 
+def test_nor_is_a_name_that_is_a_text_of_its_own_kind():
+    class Name(str):
+        def __str__(self):
+            raise SystemExit
+
+        __format__ = __repr__ = __str__
+
+    def function():
+        pass
+
+    kind = type("Odd", (), {"__module__": "app"})
+    kind.__qualname__ = function.__qualname__ = Name("odd")
+
+    assert form(object.__new__(kind)) == ["opaque", "app.odd"]
+    assert form(function)[1].endswith(".odd")
+
+
 def test_another_thread_that_changes_a_container_costs_nothing_but_the_value():
     table = {number: number for number in range(50)}
     over = threading.Event()
