@@ -8,6 +8,7 @@ The map of the house, top floor first; an import only ever points down
     views        answers: timeline, JSON lines, asciicast
     sources      the outside becomes events: the traced shell
     recorder     the guest that records a Python program
+    probes       the guest that answers at a line of a running one: its parts, which nothing starts yet
     bootstrap    what starts it in the programs of a traced shell
     query        questions, read-only
     pipeline     policy, then store: the one way an event travels

@@ -21,6 +21,8 @@ AGENTS.remove("opencode_database")  # read when transcripts are, by no hook
 RECORDER = sorted(file.stem for file in (CHECKOUT / "devtrace" / "recorder").glob("[!_]*.py"))
 GUESTS += ["devtrace.recorder", *(f"devtrace.recorder.{name}" for name in RECORDER)]
 GUESTS += ["devtrace.recorder.formats.codetracer"]
+PROBES = sorted(file.stem for file in (CHECKOUT / "devtrace" / "probes").glob("[!_]*.py"))
+GUESTS += ["devtrace.probes", *(f"devtrace.probes.{name}" for name in PROBES)]
 GUESTS += ["devtrace.services.agent_hook", *(f"devtrace.sources.agents.{name}" for name in AGENTS)]
 
 

@@ -1,0 +1,247 @@
+"""How often a probe may speak, how much all of them may say together, and what they may cost the program.
+
+A clock gives nanoseconds that never go back, and is always a parameter. Everything here is a few integers
+behind a lock that is held for a few of them; who cannot have it at once (its holder was put to sleep, or was
+another thread at a fork) is refused and not kept waiting.
+
+Lives here: `TokenBucket`, `ProcessLimits`, `CpuBudget`, `HitCount`, `Coalesced`, `OncePerWindow`. Not here:
+how much one snapshot holds (snapshot.py), what happens at a hit (hits.py). Standard library only: a guest
+imports this.
+"""
+
+from __future__ import annotations
+
+from _thread import allocate_lock
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Clock = Callable[[], int]
+
+SECOND = 1_000_000_000
+SNAPSHOTS_PER_SECOND = 100
+LOG_BYTES_PER_SECOND = 256 << 10  # a hundred probes with ten messages a second of 256 bytes
+_LONGEST_WAIT = 0.005  # seconds for a lock that is not free: after these Python lets another thread run
+_MOST_DIGITS = 9  # of a number of hits
+_MOST_KEYS = 32  # errors of one probe that are told apart
+
+
+class TokenBucket:
+    """So many a second, and so many at once after a pause. `dropped` counts what was refused."""
+
+    __slots__ = (
+        "_clock",
+        "_full",
+        "_last",
+        "_level",
+        "_lock",
+        "_rate",
+        "burst",
+        "dropped",
+        "rate_per_second",
+    )
+
+    def __init__(self, rate_per_second: float, burst: float, clock: Clock):
+        """A burst below 1 is 1: else nothing would ever pass."""
+        self.rate_per_second = rate_per_second
+        self.burst = max(1, burst)
+        self.dropped = 0
+        self._rate = max(0, int(rate_per_second * SECOND))  # parts of a token a nanosecond, SECOND² in each
+        self._full = int(self.burst * SECOND) * SECOND
+        self._level = self._full
+        self._clock = clock
+        self._last = clock()
+        self._lock = allocate_lock()
+
+    def take(self, amount: int = 1) -> bool:
+        """Whether so many may pass now, which are taken then; a refused one is counted."""
+        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
+            self.dropped += 1
+            return False
+        try:
+            self._refill()
+            wanted = min(
+                amount * SECOND * SECOND, self._full
+            )  # what is larger than the burst takes all of it
+            if self._level < wanted:
+                self.dropped += 1
+                return False
+            self._level -= wanted
+            return True
+        finally:
+            self._lock.release()
+
+    def available(self) -> int:
+        """How many whole ones could pass now."""
+        if self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT):
+            try:
+                self._refill()
+            finally:
+                self._lock.release()
+        return self._level // (SECOND * SECOND)
+
+    def _refill(self) -> None:
+        now = self._clock()
+        if now > self._last:
+            self._level = min(self._full, self._level + (now - self._last) * self._rate)
+            self._last = now
+
+
+class ProcessLimits:
+    """What all probes of a process may say together."""
+
+    __slots__ = ("log_bytes", "snapshots")
+
+    def __init__(
+        self,
+        clock: Clock,
+        snapshots_per_second: float = SNAPSHOTS_PER_SECOND,
+        log_bytes_per_second: float = LOG_BYTES_PER_SECOND,
+    ):
+        self.snapshots = TokenBucket(snapshots_per_second, snapshots_per_second, clock)
+        self.log_bytes = TokenBucket(log_bytes_per_second, 2 * log_bytes_per_second, clock)
+
+    def take_snapshot(self) -> bool:
+        """Whether one more snapshot may be made."""
+        return self.snapshots.take()
+
+    def take_log(self, size: int) -> bool:
+        """Whether a message of so many bytes may be told."""
+        return self.log_bytes.take(size)
+
+
+class CpuBudget:
+    """What one probe may cost: a share of the time that passes, by windows of a second.
+
+    One window over it is forgiven, for the clock also counts while other threads run; two in a row are not,
+    nor one that took ten times what it may.
+    """
+
+    __slots__ = ("_clock", "_lock", "_most", "_spent", "_start", "_was_over", "_window")
+
+    FORGIVEN = 10
+
+    def __init__(self, clock: Clock, share: float = 0.01, window_ns: int = SECOND):
+        self._clock = clock
+        self._window = window_ns
+        self._most = int(share * window_ns)
+        self._lock = allocate_lock()
+        self._start = clock()
+        self._spent = 0
+        self._was_over = False
+
+    def spend(self, cost_ns: int) -> bool:
+        """Add what a hit has cost; True: the probe costs too much, and is to be disabled."""
+        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
+            return False
+        try:
+            self._turn()
+            self._spent += cost_ns
+            most = self._most if self._was_over else self._most * self.FORGIVEN
+            return self._spent > most
+        finally:
+            self._lock.release()
+
+    def _turn(self) -> None:
+        windows = (self._clock() - self._start) // self._window
+        if windows > 0:
+            self._was_over = windows == 1 and self._spent > self._most
+            self._start += windows * self._window
+            self._spent = 0
+
+
+class HitCount:
+    """Which of a probe's hits count: `5` and `==5` the fifth, `>5` `>=5` `<5` `<=5`, `%3` every third."""
+
+    __slots__ = ("_number", "_sign", "text")
+
+    def __init__(self, text: str):
+        """Raises ValueError, which says what would fit."""
+        plain = text.strip()
+        sign = next((one for one in ("==", ">=", "<=", ">", "<", "%") if plain.startswith(one)), "")
+        number = plain[len(sign) :].strip()
+        if not (number.isascii() and number.isdecimal() and len(number) <= _MOST_DIGITS):
+            raise ValueError("a hit count is a number such as 5, ==5, >5, >=5, <5, <=5 or %3")
+        if sign == "%" and int(number) == 0:
+            raise ValueError("a hit count of every 0th hit would never be reached")
+        self.text = plain
+        self._sign = sign or "=="
+        self._number = int(number)
+
+    def counts(self, hit: int) -> bool:
+        """Whether the hit of this number counts; the first is 1."""
+        sign, number = self._sign, self._number
+        if sign == "==":
+            return hit == number
+        if sign == "%":
+            return hit % number == 0
+        if sign == ">" or sign == ">=":
+            return hit > number or (sign == ">=" and hit == number)
+        return hit < number or (sign == "<=" and hit == number)
+
+
+class Coalesced:
+    """Events that are told together: how many there were, once a second."""
+
+    __slots__ = ("_clock", "_count", "_interval", "_lock", "_since")
+
+    def __init__(self, clock: Clock, interval_ns: int = SECOND):
+        self._clock = clock
+        self._interval = interval_ns
+        self._lock = allocate_lock()
+        self._count = 0
+        self._since = 0  # when the first of them was added
+
+    def add(self) -> int:
+        """Count one more. The number to be told now, this one with it; 0: not yet."""
+        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
+            return 0
+        try:
+            if self._count == 0:
+                self._since = self._clock()
+            self._count += 1
+            return self._due()
+        finally:
+            self._lock.release()
+
+    def take(self, *, at_once: bool = False) -> int:
+        """The number to be told now though no more came, as `at_once` when the probe ends; 0: none."""
+        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
+            return 0
+        try:
+            return self._due(at_once)
+        finally:
+            self._lock.release()
+
+    def _due(self, at_once: bool = False) -> int:
+        if not at_once and self._clock() - self._since < self._interval:
+            return 0
+        count, self._count = self._count, 0
+        return count
+
+
+class OncePerWindow:
+    """What is told when it happens first, and not again until its window has passed."""
+
+    __slots__ = ("_clock", "_told", "_window")
+
+    def __init__(self, clock: Clock, window_ns: int = 60 * SECOND):
+        self._clock = clock
+        self._window = window_ns
+        self._told: dict[str, list[int]] = {}  # -> when it was told, how often it was not told since
+
+    def tell(self, key: str) -> int | None:
+        """Whether to tell it now: how often it was left out since the last time; None: not now.
+
+        Threads that fail at the same moment may both be told to: an error too many is better than a lock.
+        """
+        now = self._clock()
+        last = self._told.get(key)
+        if last is not None and now - last[0] < self._window:
+            last[1] += 1
+            return None
+        if last is None and len(self._told) >= _MOST_KEYS:
+            self._told = {}
+        self._told[key] = [now, 0]
+        return 0 if last is None else last[1]
