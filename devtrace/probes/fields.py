@@ -5,8 +5,7 @@ A table, so that reading a body, telling what was wrong with it and writing the 
 other clients have their own, but it is named in the answer: a misspelt `condition` would be no condition.
 
 Lives here: the table, reading a body by it, and what a refusal is. Not here: what a probe is (points.py),
-whether its file, line and expressions are any good (places.py, expressions.py). Standard library only:
-guests import this.
+whether its expressions are any good (expressions.py). Standard library only: guests import this.
 """
 
 from __future__ import annotations

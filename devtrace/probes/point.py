@@ -10,8 +10,8 @@ happened to it (`Standing`) is one object for all of them, so that a change lose
 armed anew.
 
 Lives here: making a point of a JSON body, changing it, its JSON, its form for the store, when it has ended.
-Not here: the table of the fields (fields.py), all points together (points.py), where a point sits
-(places.py), a hit (hits.py). Standard library only: guests import this.
+Not here: the table of the fields (fields.py), all points together (points.py). Standard library only: guests
+import this.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Point:
 
     @property
     def where(self) -> str:
-        """The place as places.py reads it."""
+        """The place as people write it."""
         return self.settings["location"] or f"{self.file}:{self.requested_line or self.line}"
 
     def changed(self, body: Mapping[str, Any], clock: Callable[[], int], grammar: Grammar) -> Point:
