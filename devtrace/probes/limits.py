@@ -5,8 +5,7 @@ behind a lock that is held for a few of them; who cannot have it at once (its ho
 another thread at a fork) is refused and not kept waiting.
 
 Lives here: `TokenBucket`, `ProcessLimits`, `CpuBudget`, `HitCount`, `Coalesced`, `OncePerWindow`. Not here:
-how much one snapshot holds (snapshot.py), what happens at a hit (hits.py). Standard library only: a guest
-imports this.
+how much one snapshot holds (snapshot.py). Standard library only: a guest imports this.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The control API as a table of routes: a request's parts in, a status and a JSON document out.
 
-Lives here: the routes, the codes of their errors, `Routes.answer`. The reference is made of these tables.
-Not here: sockets, tokens, headers and limits of connections (control.py), what a body's fields may be
-(fields.py), the points (points.py). Standard library only: guests import this.
+Lives here: the routes, the codes of their errors, `Routes.answer`. Not here: sockets, tokens
+and headers, what a body's fields may be (fields.py), the points (points.py). Standard library only: a guest
+imports this.
 """
 
 from __future__ import annotations

@@ -3,8 +3,7 @@
 No code of the program's types is run, and no reference to its values is kept.
 
 Lives here: `SnapshotLimits`, `Encoder`, `apply_legacy`. Not here: one value (walk.py), its form (markers.py),
-whose names hide it (hiding.py), the events that it goes into (wire.py). Standard library only: a guest
-imports this.
+whose names hide it (hiding.py). Standard library only: a guest imports this.
 """
 
 from __future__ import annotations
