@@ -150,7 +150,7 @@ def copied(begin: Callable[[], Iterator[Any]], most: int) -> list[Any] | None:
     for _ in range(2):
         try:
             return list(islice(begin(), most))
-        except RuntimeError:
+        except RuntimeError:  # it grew or shrank meanwhile
             continue
     return None
 

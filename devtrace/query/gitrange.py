@@ -149,7 +149,7 @@ def _unpublished(repository: pygit2.Repository) -> GitRange | None:
     for name in (_upstream(repository), *_DEFAULT_BRANCHES):
         try:
             found = name is not None and _between(repository, f"{name}..HEAD", name, "HEAD")
-        except UsageError:
+        except UsageError:  # there is no branch of that name here
             continue
         if found:
             return found if found.base is not None and found.base.id != found.head.id else None

@@ -316,7 +316,7 @@ class FdMirror:
                 if reason := _obstacle(one.fd, now - since):
                     self._fail(reason)
                     return False
-            _sleep(pause)
+            _sleep(pause)  # words in shared memory wake nobody
             pause = min(pause * 2, _LONGEST_PAUSE_S)
         return True
 

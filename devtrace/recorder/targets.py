@@ -120,7 +120,7 @@ def _is_folder(name: str) -> bool:
     for hook in sys.path_hooks:
         try:
             hook(name)
-        except ImportError:
+        except ImportError:  # as a hook says that a path is not its own
             continue
         return True
     return False

@@ -401,7 +401,7 @@ def _fields(lineage: tuple[type, ...], value: Any) -> Iterator[tuple[str, Any]]:
             if type(found) is _SLOT and name != "__weakref__" and type(name) is str:
                 try:
                     yield name, found.__get__(value)
-                except AttributeError:
+                except AttributeError:  # nothing stands in that slot
                     continue
     own = own_fields(value)
     if own is not None:

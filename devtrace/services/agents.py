@@ -158,7 +158,7 @@ def _python() -> str:
             done = subprocess.run(
                 [python, "-I", "-S", "-c", _NEEDED], capture_output=True, check=False, timeout=60
             )
-        except (OSError, subprocess.SubprocessError):
+        except (OSError, subprocess.SubprocessError):  # it does not start: then the next one
             continue
         if done.returncode == 0:
             return python
@@ -222,7 +222,7 @@ def _target(root: Path, path: str) -> Path:
     try:
         if not stat.S_ISREG(target.lstat().st_mode):
             raise _path_error(path, "is there and is no file", "move it away")
-    except FileNotFoundError:
+    except FileNotFoundError:  # it is made
         pass
     except OSError as error:
         raise _path_error(

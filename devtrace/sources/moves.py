@@ -104,7 +104,7 @@ class Moves:
             is_quiet = not (places.own / "HEAD.lock").exists() and self._signature == self._seen()
             if is_quiet or not left:
                 break
-            time.sleep(_PAUSE_S)
+            time.sleep(_PAUSE_S)  # git lets go of its lock and tells nobody
         return head, log
 
     def _seen(self) -> tuple[object, ...]:

@@ -142,7 +142,7 @@ def locked(path: Path, *, patience_ms: int = BUSY_MS) -> Iterator[None]:
         while not try_lock(handle):
             if time.monotonic() > until:
                 raise _is_locked(path, {"path": str(path)})
-            time.sleep(_LOOK_AGAIN_S)
+            time.sleep(_LOOK_AGAIN_S)  # a flock with a limit of time: the kernel has none
         yield
     finally:
         os.close(handle)

@@ -26,7 +26,7 @@ for order in orders:
 json.dump(seen, open("seen.json", "w"))
 subprocess.run(["bash", "-c", "true # the last"])
 while not os.path.exists("leave"):  # a file, so that an agent which nobody waits for hangs nobody
-    time.sleep(0.01)
+    time.sleep(0.01)  # nothing tells of a file without an inotify of its own
 """
 LAST = "true # the last"
 OURS = {"BASH_ENV", "TRACEPARENT", "ZDOTDIR", "__devtrace_shell", "PIPESTATUS", "_"}

@@ -257,7 +257,7 @@ def wait_for_events(place: Path, held: int, typed: str) -> None:
     until = time.monotonic() + DEADLINE_S
     while n_events(place) < held:
         assert time.monotonic() < until, f"{n_events(place)} events of {held} after:\n{typed}"
-        time.sleep(0.02)
+        time.sleep(0.02)  # another process writes them: nothing tells of a row
 
 
 def n_events(place: Path) -> int:

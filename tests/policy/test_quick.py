@@ -514,6 +514,16 @@ def test_of_a_credential_that_is_cut_in_two_nothing_telling_is_let_go(nth: int) 
                 assert let_go <= (0 if is_telling else 15), (SEEDS[nth], rule, text)
 
 
+@pytest.mark.parametrize("sign", [".", "=", "~~"])
+def test_a_sign_before_a_word_is_a_part_of_it(sign: str) -> None:
+    held = open_end(Policy(secrets.RULES, SALT))
+    word = sign + "3rQp8Lk2Zx7Vn4Tb6"[: 16 - len(sign)]
+
+    assert held(f"say {word}") == len(word)
+    assert held(f"say {word[:-1]}") == 0
+    assert held("say " + sign * 40) == 0
+
+
 @pytest.mark.parametrize("value", VALUES.values())
 def test_of_a_known_value_that_is_cut_in_two_nothing_telling_is_let_go(value: str) -> None:
     held = open_end(Policy.for_session({"TOKEN": value}, SALT))

@@ -65,6 +65,36 @@ def test_all_bytes_are_captured_once_and_in_their_order(tmp_path, unbuffered):
     assert (told["mirror"]["drained"], told["mirror"]["failed"]) == (True, "")
 
 
+LATE = """\
+import os, signal, subprocess
+from pathlib import Path
+def mirrors():
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (entry / "cmdline").read_bytes().split(b"\\0")
+        except OSError:
+            continue
+        if any(word.endswith(b"mirror_process.py") for word in words) and os.fsencode(KEPT) in words:
+            yield int(entry.name)
+KEPT = os.path.abspath("kept")
+(mirror,) = mirrors()
+os.kill(mirror, signal.SIGSTOP)
+os.write(1, b"native\\n")
+wakes = subprocess.Popen(["sh", "-c", f"sleep 0.3; kill -CONT {mirror}"], stdout=2)
+print("own", "words", flush=True)
+wakes.wait()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the mirror's process is found in /proc")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_waits_in_a_mirror_that_is_slow_was_there_first(tmp_path, unbuffered):
+    ran = run_captured(LATE, tmp_path, "--io-capture", "proxies+fd", PYTHONUNBUFFERED=unbuffered)
+
+    assert (ran.status, ran.out) == (0, b"native\nown words\n")
+    assert ran.captured.bytes_of("stdout") == b"native\nown words\n"
+
+
 def test_at_a_terminal_children_see_a_terminal_of_its_size(tmp_path):
     (tmp_path / "script.py").write_text(
         "import os, subprocess, sys\n"

@@ -134,7 +134,7 @@ def delay_the_watchdog() -> None:
 
     def settle_late(pipe: int, tty_fd: int) -> None:
         while os.getppid() == host:
-            time.sleep(0.001)
+            time.sleep(0.001)  # a parent's end wakes nobody who is no watchdog yet
         settle(pipe, tty_fd)
 
     watchdogs._settle = settle_late

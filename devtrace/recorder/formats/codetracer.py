@@ -40,7 +40,7 @@ def each_block(segment: Path) -> Iterator[Block]:
             file.seek(at)
             try:
                 yield Block(file.read(BLOCK_BYTES))
-            except ValueError:
+            except ValueError:  # no block begins there
                 continue
 
 

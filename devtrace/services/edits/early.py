@@ -132,7 +132,7 @@ def _read(path: bytes) -> Taken | None:
                 data = file.read(_MOST_OF_ONE)
                 now = os.fstat(file.fileno())
             return Taken(state, data) if now.st_ctime_ns == state.st_ctime_ns else None
-    except OSError:
+    except OSError:  # it is gone, or may not be read: the tracker looks at it later
         pass
     return None
 
