@@ -1,7 +1,9 @@
-"""Write docs/reference/ from the code: `make docs`. A test fails when a page is stale.
+"""Write docs/reference/, control-api.md and event-schema.json from the code: `make docs`. A test fails when
+one of them is stale.
 
 Lives here: the pages' form. Not here: what they say, which is the code's own words: the table of error
-codes, the comments beside an event's fields, the meaning of a setting, the help of a command.
+codes, the comments beside an event's fields, the meaning of a setting, the help of a command; the two papers
+of probes (probe_papers.py).
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ import itertools
 import json
 import os
 import re
+import runpy
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import MISSING, fields
@@ -31,7 +34,8 @@ from devtrace.events import KINDS, Output, sensitive_fields
 from devtrace.recorder.policy import KEYS as RECORDER_KEYS
 from devtrace.views.jsonl import FIELDS, VALUES
 
-REFERENCE = Path(__file__).parent / "reference"
+DOCS = Path(__file__).parent
+REFERENCE = DOCS / "reference"
 GENERATED = "<!-- Written by docs/generate.py from the code: `make docs`. -->"
 
 
@@ -270,6 +274,11 @@ def recorder_page() -> str:
     )
 
 
+probe_papers = runpy.run_path(str(DOCS / "probe_papers.py"))  # a script beside this one, and in no package
+PAPERS: dict[str, Callable[[], str]] = {
+    "control-api.md": lambda: page("The control API", *probe_papers["control_parts"](table)),
+    "event-schema.json": probe_papers["event_schema"],
+}
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli_page,
     "config.md": config_page,
@@ -285,6 +294,8 @@ def main() -> int:
     REFERENCE.mkdir(exist_ok=True)
     for name, write in PAGES.items():
         (REFERENCE / name).write_text(write(), encoding="utf-8")
+    for name, write in PAPERS.items():
+        (DOCS / name).write_text(write(), encoding="utf-8")
     return 0
 
 

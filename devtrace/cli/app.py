@@ -22,6 +22,7 @@ from devtrace.cli import (
     log,
     note,
     policy,
+    probe,
     prune,
     restore,
     sessions,
@@ -102,6 +103,7 @@ for _command, _summary in (
 ):
     app.command(short_help=_summary, cls=_PARSED_BY.get(_command))(_command)
 app.add_typer(agent.app, name="agent", short_help="Hear from coding agents.")
+app.add_typer(probe.app, name="probe", short_help="Ask a running Python program.")
 app.add_typer(policy.app, name="policy", short_help="See what is masked.")
 app.add_typer(config.app, name="config", short_help="Read and change the settings.")
 

@@ -25,6 +25,7 @@ from devtrace.events.envelope import (
 from devtrace.events.git import GitCommit, GitSnapshot
 from devtrace.events.io import Io
 from devtrace.events.note import Note
+from devtrace.events.probe import ProbeError, ProbeHit, ProbeStatus
 from devtrace.events.session import Gap, Policy, gap_event
 from devtrace.events.shape import check_body, is_plain, is_shallow, titled, unfit
 from devtrace.events.trace import PythonTrace
@@ -50,6 +51,9 @@ __all__ = [
     "Note",
     "Output",
     "Policy",
+    "ProbeError",
+    "ProbeHit",
+    "ProbeStatus",
     "Prompt",
     "PythonTrace",
     "RunCommand",

@@ -13,10 +13,13 @@ from __future__ import annotations
 
 import sys
 from collections import deque
+from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING
 from weakref import ref
 
+from devtrace.probes.kinds import CLASS_DICT, MIXED_TABLES, MODULE, MODULE_DICT, MODULE_OF, MRO, size_of
+
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import CodeType, TracebackType
@@ -33,15 +36,10 @@ _MOST_NAMES = 10_000  # of one scope that are looked at
 _MOST_LEVELS = 10_000  # of a traceback
 _HEAP_TYPE = 1 << 9  # Py_TPFLAGS_HEAPTYPE, which no static type of C's has
 
-_MRO = type.__dict__["__mro__"].__get__
-_DICT = type.__dict__["__dict__"].__get__
 _FLAGS = type.__dict__["__flags__"].__get__
 _QUALNAME = type.__dict__["__qualname__"].__get__
-_MODULE_OF = type.__dict__["__module__"].__get__
-_MODULE = type(sys)
-_NAMESPACE = _DICT(_MODULE)["__dict__"].__get__
-_GETSET: Any = type(_DICT(type("_", (), {}))["__dict__"])  # getset_descriptor
-_SLOT: Any = type(_DICT(type("_", (), {"__slots__": ("a",)}))["a"])  # member_descriptor
+_GETSET: Any = type(CLASS_DICT(type("_", (), {}))["__dict__"])  # getset_descriptor
+_SLOT: Any = type(CLASS_DICT(type("_", (), {"__slots__": ("a",)}))["a"])  # member_descriptor
 _FUNCTION = type(lambda: None)
 _BUILTIN = type(len)
 _METHOD = type((lambda _: None).__get__(0))
@@ -70,7 +68,7 @@ class Plan:
     __slots__ = ("base", "form", "item_names", "kind", "name", "own", "slots", "tell")
 
     def __init__(self, kind: type):
-        lineage = _MRO(kind)
+        lineage = MRO(kind)
         self.kind = ref(kind)
         self.name = class_name(kind)
         self.form = _form_of(kind, self.name)
@@ -122,13 +120,13 @@ def own_of(plan: Plan, value: Any) -> dict[Any, Any] | None:
 def class_name(kind: type) -> str:
     """`module.Class`, and `Class` of a builtin, whatever a metaclass says."""
     name = str.__str__(_QUALNAME(kind))
-    module = member(kind, "__module__") if _FLAGS(kind) & _HEAP_TYPE else _MODULE_OF(kind)
+    module = member(kind, "__module__") if _FLAGS(kind) & _HEAP_TYPE else MODULE_OF(kind)
     return f"{module}.{name}" if type(module) is str and module != "builtins" else name
 
 
 def member(kind: type, wanted: str) -> Any:
     """What a class itself has under a name, as it lies there; None: nothing."""
-    for name, found in list(_DICT(kind).items()):
+    for name, found in list(CLASS_DICT(kind).items()):
         if type(name) is str and name == wanted:
             return found
     return None
@@ -136,6 +134,9 @@ def member(kind: type, wanted: str) -> Any:
 
 def names_of(scope: Any) -> list[tuple[str, Any]]:
     """The variables of a scope, at most 10,000; none of one whose class is the program's own."""
+    if type(scope) is dict and len(scope) <= _MOST_NAMES and size_of(scope) not in MIXED_TABLES:
+        with suppress(RuntimeError):  # another thread changed it
+            return list(scope.items())
     if issubclass(type(scope), dict):
         inner = copied(lambda: iter(dict.items(scope)), _MOST_NAMES)
     elif type(scope) is _SCOPE:
@@ -150,6 +151,8 @@ def copied(begin: Callable[[], Iterator[Any]], most: int) -> list[Any] | None:
     for _ in range(2):
         try:
             return list(islice(begin(), most))
+        except RecursionError:
+            raise
         except RuntimeError:  # it grew or shrank meanwhile
             continue
     return None
@@ -228,7 +231,7 @@ def _is_a_number_of_numpys(kind: type) -> bool:
 def _loaded(module: str, name: str) -> Any:
     """What a module that the program has imported calls so; None: it is not there."""
     found = sys.modules.get(module) if type(sys.modules) is dict else None
-    return _NAMESPACE(found).get(name) if type(found) is _MODULE else None
+    return MODULE_DICT(found).get(name) if type(found) is MODULE else None
 
 
 def _item_names(lineage: tuple[type, ...]) -> tuple[str, ...] | None:
@@ -244,7 +247,7 @@ def _slots_of(lineage: tuple[type, ...]) -> Iterator[tuple[str, Any]]:
     for kind in reversed(lineage):
         if member(kind, "__slots__") is None:
             continue  # a type of C's has members too: a match its pattern, a method its object
-        for name, found in list(_DICT(kind).items()):
+        for name, found in list(CLASS_DICT(kind).items()):
             if type(found) is _SLOT and type(name) is str and name != "__weakref__":
                 yield name, found
 
@@ -332,7 +335,7 @@ def _method(value: Any) -> str | None:
 
 
 def _module(value: Any) -> str:
-    name = _NAMESPACE(value).get("__name__")
+    name = MODULE_DICT(value).get("__name__")
     return f"<module {name!r}>" if type(name) is str else "<module>"
 
 
@@ -341,7 +344,7 @@ _OWN_TYPES: tuple[tuple[type, Tell], ...] = (
     (_FUNCTION, _function),
     (_BUILTIN, lambda value: f"<built-in function {value.__name__}>"),
     (_METHOD, _method),
-    (_MODULE, _module),
+    (MODULE, _module),
     (type(...), repr),
     (type(NotImplemented), repr),
 )

@@ -85,6 +85,7 @@ def evaluate(scope):
 """
 _NAMESPACE: dict[str, Any] = {
     "__builtins__": {},
+    "__name__": __name__,  # what is raised in it is ours (engine.py: is_ours)
     "MISSING": MISSING,
     "MIXED_TABLES": MIXED_TABLES,
     "size_of": size_of,

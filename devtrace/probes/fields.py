@@ -28,6 +28,7 @@ SNAPSHOT: dict[str, int | float] = {
     "maxFrames": 20,
 }
 TTL_SECONDS = 3600
+CPU_PERCENT = 10  # of one core: a condition of 250 ns that is asked 400,000 times a second
 
 _LEVELS = ("TRACE", "DEBUG", "INFO", "WARN", "WARNING", "ERROR", "FATAL", "CRITICAL")
 _LONGEST_TEXT = 4096  # characters, of a path, an expression or a message
@@ -246,6 +247,8 @@ FIELDS = (
           "ttlSeconds in milliseconds; 0: as if not given.", sets="ttlSeconds"),
     Field("ttlSeconds", _number(0.001, _LONGEST_TTL_S), "After so many seconds it has expired.",
           default=TTL_SECONDS),
+    Field("cpuPercent", _number(0.01, 100), "How much of the time its hits may take before it is disabled.",
+          default=CPU_PERCENT),
     Field("nearest", _FLAG, "Whether a line without code means the next one with code.", default=False,
           can_change=False),
     Field("file_hash", _text(128), "SHA-256 of the file, as who set the probe has it.", can_change=False),

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 from devtrace.policy.known import is_maskable
 from devtrace.policy.names import compiled, is_a_secrets, is_placeholder, looks_like_a_secret
 from devtrace.probes.anatomy import MOST_BITS, WALKS, copied, fields_of, plan_of
 
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any

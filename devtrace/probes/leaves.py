@@ -6,8 +6,6 @@ values are told (markers.py). Standard library only: a guest imports this.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from devtrace.probes.anatomy import MOST_BITS, digits
 from devtrace.probes.hiding import REDACTED
 from devtrace.probes.markers import more
@@ -17,6 +15,7 @@ try:
 except ImportError:  # an interpreter without its C part
     from json.encoder import py_encode_basestring_ascii as _quoted
 
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
@@ -29,7 +28,8 @@ MOST_EXACT = 1 << 53  # JSON's numbers are doubles in many a reader
 MARKER = 64  # bytes, about, of a marker without its texts
 _EVERY = 64  # values, or so many times 64 characters, between two looks at the clock
 _TAIL = 2048  # bytes that are left for what says that something was cut
-_SHORT = 32  # characters of a name that is not cut
+SHORT = 32  # characters of a name that is not cut
+_SHORT_TEXT = 128  # characters of a text that is remembered while the snapshot is made
 _WIDEST = 12  # bytes of a character that JSON writes as two escapes
 _INFINITE = float("inf")
 
@@ -42,31 +42,35 @@ class Leaves:
     """
 
     __slots__ = (
-        "_deadline", "_encoder", "_hidden", "_limits", "_nodes", "_room", "_ticks", "seen", "stopped"
+        "_callback", "_deadline", "_encoder", "_hidden", "_limits", "_nodes", "_redact", "_room", "_short",
+        "_ticks", "seen", "stopped",
     )  # fmt: skip
 
     def __init__(self, encoder: Encoder, limits: SnapshotLimits, hidden: Hidden, deadline: int):
         self._encoder = encoder
+        self._callback = encoder.callback
+        self._redact = encoder.redact
         self._limits = limits
         self._hidden = hidden
         self._deadline = deadline
         self._nodes = limits.max_nodes
         self._room = limits.max_bytes - _TAIL
         self._ticks = _EVERY
+        self._short: dict[str, tuple[str, int]] = {}  # text -> as it is told, and its bytes of JSON
         self.seen: list[str] = []
         self.stopped = ""
 
     def leaf(self, kind: type, value: Any) -> Any:
         """A plain value, of one of the types in `LEAVES`, as it may leave."""
-        if self._encoder.callback is not None:
-            value = self._asked(self._encoder.callback, value)
+        if self._callback is not None:
+            value = self._asked(self._callback, value)
             kind = type(value)
         return LEAVES[id(kind)](self, value)
 
     def derived_leaf(self, base: type, value: Any) -> Any:
         """The plain value that an instance of a class derived from its type holds."""
         plain, size = PLAIN[base](value, self._limits.max_string + OVERLAP)
-        callback = self._encoder.callback
+        callback = self._callback
         asked = plain if callback is None else self._asked(callback, plain)
         if asked is plain and type(plain) is str:
             return self._string(plain, size)
@@ -80,7 +84,17 @@ class Leaves:
         self.seen.append(text)
         if self._hidden.wholes:
             text = self._hidden.masked(text)
-        return self._encoder.redact(text)
+        return self._redact(text)
+
+    def short(self, text: str) -> tuple[str, int]:
+        """A short text as it may leave, and its bytes of JSON. The same are met often: keys of many dicts.
+
+        One that turns out to be hidden is in `seen`, and then all is told again.
+        """
+        self.seen.append(text)  # as `clean` does
+        told = self._redact(self._hidden.masked(text) if self._hidden.wholes else text)
+        known = self._short[text] = told, len(_quoted(told))
+        return known
 
     def hide(self, value: Any) -> None:
         """Remember what stands under a hidden name."""
@@ -88,19 +102,21 @@ class Leaves:
 
     def _key(self, name: str) -> str:
         """A name or key as it is told; a long one is cut."""
-        if len(name) <= _SHORT:
-            told = self.clean(name)
-        else:
-            most = min(self._limits.max_string, max(0, self._room) // _WIDEST)
-            told = _beginning(self.clean(name[: most + OVERLAP]), most, len(name))
-        self._spend(len(_quoted(told)) + 4)
-        return told
+        if len(name) <= SHORT:
+            told, size = self._short.get(name) or self.short(name)
+            self._spend(size + 4)
+            return told
+        most = min(self._limits.max_string, max(0, self._room) // _WIDEST)
+        cut: str = _beginning(self.clean(name[: most + OVERLAP]), most, len(name))
+        self._spend(len(_quoted(cut)) + 4)
+        return cut
 
-    def _hides(self, name: str, value: Any) -> bool:
-        """Whether a name hides this value; nothing is not hidden."""
-        kind = type(value)
-        is_nothing = value is None or ((kind is str or kind is bytes) and not value)
-        return not is_nothing and self._encoder.hides_name(name)
+    def _type_name(self, name: str) -> str:
+        known: str | None = None if self._hidden.wholes else self._encoder.types.get(name)
+        if known is None:
+            return self._encoder.told_type(name, self.clean(name))
+        self.seen.append(name)
+        return known
 
     def _hide(self, value: Any) -> str:
         self.hide(value)
@@ -121,7 +137,7 @@ class Leaves:
 
     def _typed(self, type_name: str, /, **more: Any) -> dict[str, Any]:
         self._spend(MARKER + len(type_name))
-        return {"__tpd_type__": self.clean(type_name) if "." in type_name else type_name, **more}
+        return {"__tpd_type__": self._type_name(type_name) if "." in type_name else type_name, **more}
 
     def _asked(self, callback: Callable[[Any], Any], value: Any) -> Any:
         """A plain value as the user's callback lets it leave; it sees no more than what could be kept."""
@@ -168,7 +184,15 @@ class Leaves:
         return self._typed("complex", __repr__=repr(value))
 
     def _str(self, value: str) -> Any:
-        return self._string(value, len(value))
+        size = len(value)
+        if size <= _SHORT_TEXT and size <= self._limits.max_string:
+            told, cost = self._short.get(value) or self.short(value)
+            if cost <= self._room:
+                self._room = room = self._room - cost - 2
+                if room <= 0:
+                    self.stopped = "bytes"
+                return told
+        return self._string(value, size)
 
     def _string(self, value: str, size: int) -> Any:
         """A text of `size` characters, of which the beginning may do."""
@@ -201,6 +225,17 @@ class Leaves:
         """What a text tells."""
         told = self._string(text, len(text))
         return self._typed(name, __repr__=told) if type(told) is str else told | {"__tpd_type__": name}
+
+
+def is_something(value: Any) -> bool:
+    """Whether there is anything to hide."""
+    kind = type(value)
+    return not (value is None or ((kind is str or kind is bytes) and not value))
+
+
+def quoted_size(text: str) -> int:
+    """Its bytes as JSON, in ASCII."""
+    return len(_quoted(text))
 
 
 def _beginning(told: Any, most: int, size: int) -> Any:

@@ -20,8 +20,7 @@ Lives here: putting these together, `line`. Not here: reading values (walk.py). 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
     from typing import Any
 
@@ -53,7 +52,7 @@ def assembled(pairs: list[tuple[Any, Any]], name: str | None = None) -> dict[str
     """
     head = {} if name is None else {"__tpd_type__": name}
     document = {key: value for key, value in pairs if type(key) is str}
-    if len(document) < len(pairs) or any(map(_is_reserved, document)):
+    if len(document) < len(pairs) or ("__" in "".join(document) and any(map(_is_reserved, document))):
         return {"__tpd_type__": name or "dict", "__tpd_entries__": [list(pair) for pair in pairs]}
     return head | document
 

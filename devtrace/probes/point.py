@@ -37,10 +37,11 @@ class Grammar:
 
     Each raises an exception with `message` and perhaps `column`, or a ValueError, for a text that is none.
     `hides_name` tells which names are a secret's: what reads one of them (`names` and `members` of what was
-    read) is refused, for each answer of a condition would tell a bit of the secret.
+    read) is refused, for each answer of a condition would tell a bit of the secret. `hides_text` tells which
+    texts hold a secret themselves: a point is written to the disk.
     """
 
-    __slots__ = ("condition", "hides_name", "hit_count", "template")
+    __slots__ = ("condition", "hides_name", "hides_text", "hit_count", "template")
 
     def __init__(
         self,
@@ -48,8 +49,10 @@ class Grammar:
         template: Callable[[str, bool], Any],
         hit_count: Callable[[str], Any],
         hides_name: Callable[[str], bool] | None = None,
+        hides_text: Callable[[str], bool] | None = None,
     ):
         self.condition = condition
+        self.hides_text = hides_text
         self.hides_name = hides_name
         self.template = template
         self.hit_count = hit_count
@@ -58,12 +61,13 @@ class Grammar:
 class Standing:
     """What happened to a point in this process. Counts are raised by who hits, without a lock."""
 
-    __slots__ = ("dropped_count", "hit_count", "last_hit_ns", "resolved", "status", "status_message",
-                 "total_hits")  # fmt: skip
+    __slots__ = ("dropped_count", "hit_count", "is_told", "last_hit_ns", "resolved", "status",
+                 "status_message", "total_hits")  # fmt: skip
 
     def __init__(self) -> None:
         self.status = PENDING
         self.status_message = ""
+        self.is_told = False  # whether anybody was told of its status
         self.resolved: list[dict[str, Any]] = []  # {file, line, qualname}
         self.hit_count = 0  # hits that were told
         self.total_hits = 0  # those too that a limit held back
@@ -172,6 +176,20 @@ class Point:
         standing.resolved = placed.resolved
         return after
 
+    def following(self, before: Point) -> Point:
+        """This version of a point after another one: what happened to that one, and where it was found."""
+        self.standing, self.requested_line = before.standing, before.requested_line
+        if (self.settings["file"], self.settings["line"]) == (
+            before.settings["file"],
+            before.settings["line"],
+        ):
+            self.file, self.line = before.file, before.line
+        if self.settings["hitCondition"] == before.settings["hitCondition"]:
+            self.hit_rule = before.hit_rule
+        if self.settings["maxHits"] == before.settings["maxHits"]:
+            self.hits_until = before.hits_until
+        return self.renewed(self.created_ns) if self.enabled else self
+
     def renewed(self, now_ns: int) -> Point:
         """This point, with what it has used up given again."""
         if self.expires_ns <= now_ns:
@@ -211,6 +229,7 @@ class Point:
             "expiresAt": iso(self.expires_ns),
             "maxHits": settings["maxHits"],
             "hitCondition": settings["hitCondition"],
+            "cpuPercent": settings["cpuPercent"],
             "watch": list(settings["watch"]),
             "pid": os.getpid(),
         }
@@ -328,6 +347,8 @@ def _one_message(settings: dict[str, Any], body: Mapping[str, Any], before: str 
 def _compile(point: Point, grammar: Grammar) -> None:
     """Read the texts of the settings. Raises Refused 422."""
     settings, is_mustache, hides = point.settings, point.is_mustache, grammar.hides_name
+    if grammar.hides_text is not None:
+        _refuse_secrets(settings, grammar.hides_text)
     condition, rule, message = settings["condition"], settings["hitCondition"], point.message
     if condition is not None:
         point.condition = _read(grammar.condition, condition, "condition", "INVALID_CONDITION", hides)
@@ -341,6 +362,17 @@ def _compile(point: Point, grammar: Grammar) -> None:
     for index, text in enumerate(settings["watch"]):
         watch = _read(grammar.condition, text, f"watch[{index}]", "INVALID_CONDITION", hides)
         point.watches.append((text, watch))
+
+
+def _refuse_secrets(settings: Mapping[str, Any], hides_text: Callable[[str], bool]) -> None:
+    """Raises Refused 422 HIDDEN_VALUE for a text that holds a credential."""
+    texts = {name: value for name, value in settings.items() if type(value) is str}
+    for name in ("tags", "watch"):
+        texts |= {f"{name}[{index}]": text for index, text in enumerate(settings[name])}
+    for name, text in texts.items():
+        if hides_text(text):
+            message = f"Invalid {name}: it holds a secret, and would be written to the disk"
+            raise Refused(422, "HIDDEN_VALUE", message, {"field": name})
 
 
 def _read(

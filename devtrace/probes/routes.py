@@ -11,6 +11,7 @@ import json
 import os
 import sys
 
+from devtrace.probes import http
 from devtrace.probes.fields import KINDS, LOGPOINT, TRACEPOINT, Refused
 from devtrace.probes.points import as_object
 
@@ -48,19 +49,21 @@ MOST_BYTES = 65_536  # of a body
 AGENT = "tracepointdebug"  # the name that clients of this API look for
 
 CODES: dict[str, tuple[int, str]] = {
+    **http.CODES,
     "INVALID_JSON": (400, "The body is no JSON object."),
     "MISSING_FIELD": (400, "A field that is needed is not there."),
     "INVALID_FIELD": (400, "A field is not what it may be, or cannot be changed."),
     "INVALID_LINE": (400, "The line is no whole number from 1 on, or there is no code on it."),
     "INVALID_LOCATION": (400, "The location is none."),
     "INVALID_QUERY": (400, "A filter of the list is unknown, or has no such value."),
-    "AMBIGUOUS_FILE": (400, "More than one file ends so; the details list them."),
     "UNAUTHORIZED": (401, "The bearer token is missing or wrong."),
     "FORBIDDEN": (403, "The Host or Origin of the request is not this machine's own."),
     "FILE_NOT_FOUND": (404, "No such file is loaded, on sys.path or below the current directory."),
+    "FUNCTION_NOT_FOUND": (404, "The file defines no function of that name; the details list some."),
     "POINT_NOT_FOUND": (404, "No point has this id."),
     "ROUTE_NOT_FOUND": (404, "There is nothing at this path."),
     "METHOD_NOT_ALLOWED": (405, "The path takes other methods; the details list them."),
+    "AMBIGUOUS_FILE": (409, "More than one file ends so; the details list them."),
     "DUPLICATE_ID": (409, "A point has this id."),
     "BODY_TOO_LARGE": (413, f"The body is longer than {MOST_BYTES} bytes."),
     "UNSUPPORTED_MEDIA_TYPE": (415, "The body is not said to be application/json."),
@@ -68,6 +71,7 @@ CODES: dict[str, tuple[int, str]] = {
     "INVALID_TEMPLATE": (422, "The message cannot be read."),
     "INVALID_HIT_CONDITION": (422, "The hit condition cannot be read."),
     "HIDDEN_NAME": (422, "An expression reads what has a secret's name."),
+    "HIDDEN_VALUE": (422, "A text holds a secret itself, and would be written to the disk."),
     "TOO_MANY_POINTS": (429, "There are as many points as there may be."),
     "INTERNAL_ERROR": (500, "A bug of ours; the program goes on."),
 }
@@ -334,7 +338,14 @@ def _configure(api: Routes, call: Call) -> Answer:
     return 200, {"ok": True, **({"ignored": [name[:64] for name in ignored[:20]]} if ignored else {})}
 
 
-_OF_PLACES = ("FILE_NOT_FOUND", "AMBIGUOUS_FILE", "INVALID_LOCATION", "DUPLICATE_ID", "TOO_MANY_POINTS")
+_OF_PLACES = (
+    "FILE_NOT_FOUND",
+    "FUNCTION_NOT_FOUND",
+    "AMBIGUOUS_FILE",
+    "INVALID_LOCATION",
+    "DUPLICATE_ID",
+    "TOO_MANY_POINTS",
+)
 _NO_POINT = ("POINT_NOT_FOUND",)
 
 ROUTES = (
@@ -365,14 +376,14 @@ ROUTES = (
 OF_BODIES: dict[str, tuple[str, ...]] = {
     "": (),
     TRACEPOINT: ("INVALID_JSON", "MISSING_FIELD", "INVALID_LINE", "INVALID_FIELD", "INVALID_CONDITION",
-                 "INVALID_HIT_CONDITION", "HIDDEN_NAME"),
+                 "INVALID_HIT_CONDITION", "HIDDEN_NAME", "HIDDEN_VALUE"),
     LOGPOINT: ("INVALID_JSON", "MISSING_FIELD", "INVALID_LINE", "INVALID_FIELD", "INVALID_CONDITION",
-               "INVALID_HIT_CONDITION", "HIDDEN_NAME", "INVALID_TEMPLATE"),
+               "INVALID_HIT_CONDITION", "HIDDEN_NAME", "HIDDEN_VALUE", "INVALID_TEMPLATE"),
     "change": ("INVALID_JSON", "INVALID_FIELD", "INVALID_CONDITION", "INVALID_HIT_CONDITION",
-               "HIDDEN_NAME", "INVALID_TEMPLATE"),
+               "HIDDEN_NAME", "HIDDEN_VALUE", "INVALID_TEMPLATE"),
     "tags": ("INVALID_JSON", "MISSING_FIELD", "INVALID_FIELD"),
     "id": ("INVALID_JSON", "MISSING_FIELD", "INVALID_FIELD"),
     "config": ("INVALID_JSON", "INVALID_FIELD"),
 }  # fmt: skip
-EVERYWHERE = ("UNAUTHORIZED", "FORBIDDEN", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED", "BODY_TOO_LARGE",
-              "UNSUPPORTED_MEDIA_TYPE", "INTERNAL_ERROR")  # fmt: skip
+EVERYWHERE = (*http.CODES, "UNAUTHORIZED", "FORBIDDEN", "ROUTE_NOT_FOUND", "METHOD_NOT_ALLOWED",
+              "BODY_TOO_LARGE", "UNSUPPORTED_MEDIA_TYPE", "INTERNAL_ERROR")  # fmt: skip

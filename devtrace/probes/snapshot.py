@@ -8,30 +8,36 @@ whose names hide it (hiding.py). Standard library only: a guest imports this.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from weakref import ref
 
 from devtrace.probes.anatomy import class_of, names_of
 from devtrace.probes.hiding import REDACTED, Hidden, hides_name
-from devtrace.probes.leaves import MOST_EXACT
+from devtrace.probes.leaves import MOST_EXACT, SHORT, quoted_size
 from devtrace.probes.markers import line
 from devtrace.probes.walk import Walk
 
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from types import CodeType, FrameType
     from typing import Any, TypeVar
 
     Told = TypeVar("Told")
+    Named = tuple[str, str, int, bool]  # a name, as it is told, its bytes of JSON (0: look anew), if it hides
+    # What is known of the names, the variables, and the places of those among them that are hidden.
+    Scope = tuple[list[Named], list[tuple[str, Any]], list[int]]
 
 __all__ = ["NOTHING", "REDACTED", "Encoder", "SnapshotLimits", "apply_legacy", "hides_name"]
 
+_MOST_PLACES = 512  # code objects that are remembered
+_MOST_SCOPES = 64  # of which the names are remembered
 MOST_DEPTH = 20  # each level is a few frames of the program's own stack
 _LINE_DEPTH, _LINE_ITEMS = 2, 20  # of a value in a log message
 _PLACE = ("file_name", "line_no", "method_name")
 _PLAIN = frozenset(map(id, (str, int, float, bool, type(None))))
 
+_NO_NAMES: Any = ([], [], [])
 NOTHING: Any = object()  # in the place of a return value: the function has not returned
 
 
@@ -42,8 +48,8 @@ class SnapshotLimits:
         "max_bytes",
         "max_depth",
         "max_frames",
-        "max_ms",
         "max_nodes",
+        "max_ns",
         "max_properties",
         "max_string",
     )
@@ -64,7 +70,7 @@ class SnapshotLimits:
         self.max_frames = max_frames
         self.max_nodes = max_nodes
         self.max_bytes = max_bytes
-        self.max_ms = max_ms
+        self.max_ns = int(max_ms * 1_000_000)
 
 
 class Encoder:
@@ -73,13 +79,15 @@ class Encoder:
     __slots__ = (
         "_learn",
         "_line_limits",
-        "_place",
+        "_names",
+        "_places",
         "callback",
         "clock",
         "hides_name",
         "hides_type",
         "limits",
         "redact",
+        "types",
     )
 
     def __init__(
@@ -107,9 +115,14 @@ class Encoder:
         self.clock = clock
         self._learn = learn
         self._line_limits = SnapshotLimits(
-            _LINE_DEPTH, min(_LINE_ITEMS, limits.max_properties), limits.max_string, max_ms=limits.max_ms
+            _LINE_DEPTH,
+            min(_LINE_ITEMS, limits.max_properties),
+            limits.max_string,
+            max_ms=limits.max_ns / 1_000_000,
         )
-        self._place = lru_cache(maxsize=512)(self._place_of)
+        self.types: dict[str, str] = {}  # names of classes as they are told
+        self._names: dict[tuple[str, ...], tuple[list[Named], list[int]]] = {}
+        self._places: dict[int, tuple[Any, dict[str, Any]]] = {}  # by id: hashing a code object reads it all
 
     def encode(self, value: Any) -> Any:
         """One value. Raises only what was raised outside of us: by `redact`, by a handler of a signal."""
@@ -120,7 +133,8 @@ class Encoder:
 
         A scope of a class of the program's own is not read: `exec` takes any mapping.
         """
-        return self._told(lambda walk: walk.names(names), self.limits, names)
+        scope = self._scope(names)
+        return self._told(lambda walk: walk.names(scope), self.limits, scope)
 
     def capture(
         self,
@@ -137,16 +151,19 @@ class Encoder:
         hidden in all.
         """
 
+        own, given = self._scope(variables), self._scope(arguments)
+        asked = self._scope(watch) if watch else _NO_NAMES
+
         def tell(walk: Walk) -> dict[str, Any]:
-            watched = None if watch is None else walk.names(watch)
+            watched = None if watch is None else walk.names(asked)
             value = None if returned is NOTHING else walk.guarded(returned)
             exception = None if raised is None else walk.exception(raised)
-            given = walk.names(arguments)
-            told: dict[str, Any] = {"locals": walk.names(variables), "arguments": given}
+            told_first = walk.names(given)
+            told: dict[str, Any] = {"locals": walk.names(own), "arguments": told_first}
             told |= {"returnValue": value, "exception": exception}
             return told if watched is None else told | {"watch": watched}
 
-        return self._told(tell, self.limits, variables, arguments, watch or {})
+        return self._told(tell, self.limits, own, given, asked)
 
     def show(self, value: Any) -> str:
         """A value in a log message: a text as it is, an exception by its message, else as Python has it."""
@@ -168,33 +185,78 @@ class Encoder:
         """The frames from this one outwards, `{file, line, method, className?}`: without their variables."""
         most = self.limits.max_frames if max_frames is None else max_frames
         told: list[dict[str, Any]] = []
+        place = self.place
         while frame is not None and len(told) < most:
-            told.append(self.place(frame.f_code, frame.f_lineno))
+            told.append(place(frame.f_code, frame.f_lineno))
             frame = frame.f_back
         return told
 
     def place(self, code: CodeType, line: int | None) -> dict[str, Any]:
         """`{file, line, method, className?}` of a line of some code; line 0: of none."""
-        file, method, class_ = self._place(code.co_filename, code.co_name, class_of(code))
-        told = {"file": file, "line": line or 0, "method": method}
-        return told if class_ is None else told | {"className": class_}
+        known = self._places.get(id(code))
+        if known is None or known[0]() is not code:  # code that is gone may have left its id to another
+            known = self._place(code)
+        told = known[1].copy()
+        if line:
+            told["line"] = line
+        return told
 
     def learn(self, secrets: list[bytes]) -> None:
         """Pass on what was found under a hidden name."""
         if secrets and self._learn is not None:
             self._learn(secrets)
-            self._place.cache_clear()
+            self._places.clear()
+            self._names.clear()
+            self.types.clear()
 
-    def _place_of(self, file: str, method: str, class_: str | None) -> tuple[str, str, str | None]:
-        return self.redact(file), self.redact(method), class_ and self.redact(class_)
+    def told_type(self, name: str, told: str) -> str:
+        """Remember how the name of a class is told."""
+        if told == name:  # what a hidden value masked is not for the next snapshot
+            if len(self.types) >= _MOST_PLACES:
+                self.types.clear()
+            self.types[name] = told
+        return told
 
-    def _told(self, tell: Callable[[Walk], Told], limits: SnapshotLimits, *scopes: Mapping[str, Any]) -> Told:
+    def _place(self, code: CodeType) -> tuple[Any, dict[str, Any]]:
+        told = {"file": self.redact(code.co_filename), "line": 0, "method": self.redact(code.co_name)}
+        if (class_ := class_of(code)) is not None:
+            told["className"] = self.redact(class_)
+        if len(self._places) >= _MOST_PLACES:
+            self._places.clear()
+        known = self._places[id(code)] = ref(code), told
+        return known
+
+    def _scope(self, scope: Mapping[str, Any]) -> Scope:
+        pairs = names_of(scope)
+        names = tuple([name for name, _ in pairs])
+        known = self._names.get(names)
+        if known is None:
+            known = self._named(names)
+            if len(names) <= self.limits.max_properties:
+                if len(self._names) >= _MOST_SCOPES:
+                    self._names.clear()
+                self._names[names] = known
+        return known[0], pairs, known[1]
+
+    def _named(self, names: tuple[str, ...]) -> tuple[list[Named], list[int]]:
+        """What is known of a scope by its names, which are the program's text: they are redacted once, and
+        again when a hidden value was found.
+        """
+        hiding = [at for at, name in enumerate(names) if self.hides_name(name)]
+        hides = set(hiding)
+        told: list[Named] = []
+        for at, name in enumerate(names[: self.limits.max_properties]):
+            key = self.redact(name) if len(name) <= SHORT else ""
+            told.append((name, key, quoted_size(key) + 4 if key else 0, at in hides))
+        return told, hiding
+
+    def _told(self, tell: Callable[[Walk], Told], limits: SnapshotLimits, *scopes: Scope) -> Told:
         """What `tell` makes: again, when something told before turned out to be hidden elsewhere."""
-        hidden, deadline = Hidden(), self.clock() + int(limits.max_ms * 1_000_000)
+        hidden, deadline = Hidden(), self.clock() + limits.max_ns
         walk = Walk(self, limits, hidden, deadline)
         for scope in scopes:
-            for name, value in names_of(scope):
-                if value is not None and self.hides_name(name):
+            for at in scope[2]:
+                if (value := scope[1][at][1]) is not None:
                     walk.hide(value)
         known = len(hidden.wholes)
         told = tell(walk)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 
 from devtrace.probes.calls import spelled, written
+from devtrace.probes.engine import is_ours
 from devtrace.probes.expressions import BadExpression, Expression, parse
 from devtrace.probes.kinds import MODULE_OF, SCALARS, TEXTS, Unsafe, class_name, short_name
 
@@ -67,14 +68,16 @@ def _formatted(value: Any, spec: str) -> str:
 
 
 class Template:
-    """One of them, ready. `fields`: its expressions, in order."""
+    """One of them, ready. `fields`: its expressions, in order; `names`, `members`: what all of them read."""
 
-    __slots__ = ("_parts", "fields", "text")
+    __slots__ = ("_parts", "fields", "members", "names", "text")
 
     def __init__(self, text: str, parts: list[str | Field]):
         self.text = text
         self._parts = parts
         self.fields = tuple(part.expression for part in parts if isinstance(part, Field))
+        self.names = frozenset().union(*(field.names for field in self.fields))
+        self.members = frozenset().union(*(field.members for field in self.fields))
 
     def render(self, scope: Scope, show: Callable[[Any], str]) -> tuple[str, list[dict[str, str]]]:
         """The message, and what failed: `{"expression": ..., "error": "NameError: ..."}` for each field."""
@@ -87,6 +90,8 @@ class Template:
             try:
                 told.append(part.render(scope, show))
             except Exception as error:  # whatever a value is, the rest of the message is told
+                if not is_ours(error):
+                    raise
                 text = part.expression.text
                 told.append(f"{{{text}: {short_name(type(error))}}}")
                 errors.append({"expression": text, "error": error_text(error)})

@@ -8,7 +8,6 @@ the forms in which values are told (markers.py), how a value is read (anatomy.py
 from __future__ import annotations
 
 from itertools import islice
-from typing import TYPE_CHECKING
 
 from devtrace.probes.anatomy import (
     WALKS,
@@ -17,21 +16,22 @@ from devtrace.probes.anatomy import (
     copied,
     fields_of,
     levels_of,
-    names_of,
     number_of,
     own_of,
     plan_of,
     spoken,
 )
 from devtrace.probes.hiding import Hidden
-from devtrace.probes.leaves import LEAVES, MARKER, PLAIN, Leaves
+from devtrace.probes.leaves import LEAVES, MARKER, PLAIN, Leaves, is_something
 from devtrace.probes.markers import assembled, changing, line, more
 
+TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from devtrace.probes.anatomy import Plan
+    from devtrace.probes.snapshot import Scope
 
     Ids = tuple[int, ...]  # of the objects in which a value lies
 
@@ -54,22 +54,53 @@ class Walk(Leaves):
         """A value at the top. Raises only what was raised outside of us, as by a handler of a signal."""
         try:
             return self.any(value, self._limits.max_depth, ())
-        except RecursionError:
-            return self._cut(class_name(type(value)), "the program's stack has no room left to read it")
         except Exception as error:
-            if not _is_ours(error):
-                raise
-            return self._cut(class_name(type(value)), "it could not be read")
+            return self._unread(value, error)
 
-    def names(self, scope: Mapping[str, Any]) -> dict[str, Any]:
-        """The variables of a scope."""
-        variables = names_of(scope)
+    def _unread(self, value: Any, error: Exception) -> Any:
+        """While that error is handled."""
+        if isinstance(error, RecursionError):
+            return self._cut(class_name(type(value)), "the program's stack has no room left to read it")
+        if not _is_ours(error):
+            raise error
+        return self._cut(class_name(type(value)), "it could not be read")
+
+    def names(self, scope: Scope) -> dict[str, Any]:
+        """The variables of a scope. What most of them hold is told here, without a call."""
+        names, pairs, _ = scope
         told: dict[str, Any] = {}
-        for name, value in variables[: self._limits.max_properties]:
+        wholes, seen, depth = self._hidden.wholes, self.seen, self._limits.max_depth
+        is_bare = self._callback is None
+        for (name, known, size, hides), (_, value) in zip(names, pairs, strict=False):
             if self.stopped:
                 break
-            told[self._key(name)] = self._hide(value) if self._hides(name, value) else self.guarded(value)
-        return told if len(told) == len(variables) else told | more(len(variables) - len(told))
+            if size and not wholes:
+                self._room -= size
+                seen.append(name)
+                key = known
+            else:
+                key = self._key(name)
+            kind = type(value)
+            try:
+                if hides and is_something(value):
+                    told[key] = self._hide(value)
+                elif not is_bare or self._nodes <= 1:
+                    told[key] = self.any(value, depth, ())
+                elif kind is str:
+                    self._nodes -= 1
+                    told[key] = self._str(value)
+                elif kind is bool or value is None or (kind is int and -1000 < value < 1000):
+                    self._nodes -= 1
+                    self._room -= 7
+                    told[key] = value
+                else:
+                    told[key] = self.any(value, depth, ())
+            except Exception as error:
+                told[key] = self._unread(value, error)
+            if self._room <= 0:
+                self.stopped = "bytes"
+        left = len(pairs) - len(told)
+        return told | more(left) if left else told
 
     def exception(self, raised: BaseException) -> dict[str, Any]:
         """`{type, message, stack}`."""
@@ -99,8 +130,9 @@ class Walk(Leaves):
         if self._ticks <= 0 or self._nodes <= 0:
             self._look()
         kind = type(value)
-        if id(kind) in LEAVES:
-            return self.leaf(kind, value)
+        tell = LEAVES.get(id(kind))
+        if tell is not None:
+            return tell(self, value) if self._callback is None else self.leaf(kind, value)
         plan = plan_of(kind)
         if id(value) in above:
             levels = len(above) - above.index(id(value))
@@ -190,6 +222,8 @@ class Walk(Leaves):
                 return self._cut(plan.name, "") | head
             try:
                 fields = fields_of(plan, value, self._limits.max_properties)
+            except RecursionError:
+                raise
             except RuntimeError:
                 return changing(plan.name) | head
             size = len(fields)
@@ -204,19 +238,21 @@ class Walk(Leaves):
     ) -> dict[str, Any]:
         told = self._pairs(fields, depth, inside)
         self._spend(MARKER)
-        document = assembled(told, self.clean(plan.name))
+        document = assembled(told, self._type_name(plan.name))
         return document if len(told) == size else document | more(size - len(told))
 
     def _pairs(self, pairs: list[tuple[Any, Any]], depth: int, inside: Ids) -> list[tuple[Any, Any]]:
         """Keys or names with their values, until something is spent."""
         told: list[tuple[Any, Any]] = []
+        hides_name, depth = self._encoder.hides_name, depth - 1
         for key, value in pairs:
             if self.stopped:
                 break
-            name = spoken(key)
-            is_hidden = name is not None and self._hides(name, value)
-            shown = self._hide(value) if is_hidden else self.any(value, depth - 1, inside)
-            told.append((self._key(key) if type(key) is str else self.any(key, depth - 1, inside), shown))
+            is_text = type(key) is str
+            name = key if is_text else spoken(key)
+            is_hidden = name is not None and hides_name(name) and is_something(value)
+            shown = self._hide(value) if is_hidden else self.any(value, depth, inside)
+            told.append((self._key(key) if is_text else self.any(key, depth, inside), shown))
         return told
 
     # --- forms of their own ---

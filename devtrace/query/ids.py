@@ -18,7 +18,8 @@ SHORTEST = 4
 # two begin within the same minute.
 SHORTEST_SESSION = 8
 _CANDIDATES = 10
-ORDERS = "('snapshot', 'restore', 'prune')"  # kinds of sessions that hold one order given outside any
+# Kinds of sessions that hold one order given outside any.
+ORDERS = "('snapshot', 'restore', 'prune', 'probe_order')"
 _HEX = frozenset("0123456789abcdef")
 # The ids just before and after `value` in each table: nobody shares more digits with it than they do.
 _NEIGHBOURS = ", ".join(

@@ -14,6 +14,7 @@ from devtrace.views import words
 from devtrace.views.agents import told_rows, work_rows
 from devtrace.views.console import Line
 from devtrace.views.edits import commit_rows, edit_rows, snapshot_rows
+from devtrace.views.probe import probe_rows
 from devtrace.views.safe import safe
 from devtrace.views.timeline import Reader, mark, took, what
 from devtrace.views.trace import trace_line
@@ -39,6 +40,7 @@ _SOURCES = {
     "worktree": "seen in the working tree",
     "hook": "told by the agent's hook",
     "transcript": "read from the agent's own record",
+    "probe": "told by the program itself",
 }
 _TRUST = {
     2: "proven by the session's nonce",
@@ -59,9 +61,11 @@ _TOLD = {
 }
 # Kinds whose every field has its own words.
 _TELLS = ("prompt", "assistant_message", "tool_call", "agent_session", "agent_payload")  # by its own account
+_PROBES = ("probe_hit", "probe_error", "probe_status")
+_NEVER_PROVEN = (*_TELLS, *_PROBES)
 _IN_FULL = {
     "edit_files": edit_rows, "git_commit": commit_rows, "git_snapshot": snapshot_rows,
-    **dict.fromkeys(_TELLS, told_rows),
+    **dict.fromkeys(_TELLS, told_rows), **dict.fromkeys(_PROBES, probe_rows),
 }  # fmt: skip
 _KNOWN = {"run_command", "note", "gap", "policy"}  # of any other kind nothing is told but what it is called
 _TOLD |= {"duration_us", "shell", "interactive", "depth", "folded", "shell_pid", "redacted"}
@@ -184,7 +188,9 @@ def _source(event: Row) -> Line:
     if shell:
         line.append((f", {safe(str(shell))}{f' at depth {depth}' if depth else ''}", "dim"))
     style = "warning" if is_unproven(event) else "dim"
-    if source == "worktree" or event["kind"] in _TELLS:  # we saw it ourselves, or it is nothing but told
+    if (
+        source == "worktree" or event["kind"] in _NEVER_PROVEN
+    ):  # we saw it ourselves, or it is nothing but told
         return line
     return [*line, (", ", "dim"), (_TRUST.get(event["trusted"], ""), style)]
 

@@ -13,6 +13,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from devtrace.views.probe_fields import PROBE, PROBE_SET, PROGRAM
+
 _EVENT = {
     "record": "`event`",
     "seq": "the order of the record in its store; null while the command runs",
@@ -30,7 +32,7 @@ _EVENT = {
     "cwd": "the directory it happened in",
     "exit_code": "as the shell says it: 128+n for signal n; null: not known, or not a thing that exits",
     "source": "which channel told us: `interactive`, `bash_env`, `zshenv`, `fifo`, `host`, `cli`, `worktree`,"
-    " `recorder`, or an agent's own word: `hook`, `transcript`",
+    " `recorder`, `probe`, or an agent's own word: `hook`, `transcript`",
     "exit_source": "who told us the end: `shell`, `next_prompt`, `waitpid`, `pidfd`, `recorder`, `unknown`",
     "trusted": "2: carried the session's nonce; 1: from the session's process tree; 0: neither",
     "data": "an object of the kind's own fields; `<field>_b64` holds the true bytes of a text that was not"
@@ -41,7 +43,7 @@ _EVENT = {
 _SESSION = {
     "record": "`session`",
     "id": "32 hex digits, a W3C trace id",
-    "kind": "`shell`, `run`, `recorder` (a Python program), or `import`",
+    "kind": "`shell`, `run`, `recorder` (a Python program), `probe` (one that was asked), or `import`",
     "parent_session": "the session in which it was started",
     "parent_event": "the command that started it",
     "agent": "the name given by `--agent`",
@@ -526,6 +528,9 @@ FIELDS: dict[str, tuple[str, dict[str, str]]] = {
     "hidden": ("`policy test`, one for each secret", _HIDDEN),
     "examined": ("the last line of `policy test`", _EXAMINED),
     "hooks": ("`agent list`", _HOOKS),
+    "probe_set": ("`probe add`, one line at its end", PROBE_SET),
+    "probe": ("`probe list`", PROBE),
+    "program": ("`probe ps`", PROGRAM),
 }
 
 # The typed form of values of recorded programs. What stands for itself: null, true, false, and numbers and

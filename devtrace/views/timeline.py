@@ -41,6 +41,9 @@ _MARKS: dict[str, Piece] = {
     "assistant_message": ("said", "dim"),
     "agent_session": ("agent", "dim"),
     "agent_payload": ("raw", "warning"),
+    "probe_hit": ("hit", "note"),
+    "probe_error": ("probe", "warning"),
+    "probe_status": ("probe", "dim"),
 }
 _RUN = ("run_command", "tool_call", "python_trace")  # what has a status of its own, and takes its time
 _RAN: dict[str, Piece] = {

@@ -188,6 +188,13 @@ def test_the_reference_is_what_the_code_says(reference: ModuleType) -> None:
     assert sorted(page.name for page in folder.iterdir()) == sorted(reference.PAGES)
 
 
+def test_the_papers_of_probes_are_what_the_code_says(reference: ModuleType) -> None:
+    folder = CHECKOUT / "docs"
+    stale = [name for name, write in reference.PAPERS.items() if (folder / name).read_text() != write()]
+
+    assert stale == [], "run `make docs`"
+
+
 def told_alike(printed: str) -> str:
     """What a command printed, without what differs from run to run: times, ids, sizes, places, columns."""
     for pattern, word in (

@@ -176,11 +176,11 @@ class TestOfBothKinds:
         assert is_error(api(f"POST {path}", self.body(path)), 400, "INVALID_LOCATION")
 
     def test_ambiguous_file(self, api: Api, path: str) -> None:
-        api.process.places["app.py"] = Refused(400, "AMBIGUOUS_FILE", "Two", {"candidates": ["a", "b"]})
+        api.process.places["app.py"] = Refused(409, "AMBIGUOUS_FILE", "Two", {"candidates": ["a", "b"]})
 
         answer = api(f"POST {path}", self.body(path))
 
-        assert is_error(answer, 400, "AMBIGUOUS_FILE")
+        assert is_error(answer, 409, "AMBIGUOUS_FILE")
         assert answer[1]["details"] == {"candidates": ["a", "b"]}
 
     def test_file_not_found(self, api: Api, path: str) -> None:

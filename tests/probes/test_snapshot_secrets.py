@@ -375,3 +375,38 @@ def test_a_stack_tells_where_and_in_which_class_but_no_variables():
 
 def test_the_files_of_a_stack_are_redacted():
     assert encoder(redact=lambda text: f"<{text}>").stack(sys._getframe(), 1)[0]["file"] == f"<{__file__}>"
+
+
+def test_names_are_remembered_and_told_anew_once_something_was_learned() -> None:
+    asked: list[str] = []
+
+    def redact(text: str) -> str:
+        asked.append(text)
+        return text.replace("learned", "[redacted]")
+
+    one = encoder(redact, learn=lambda _: None)
+    scope = {"count": 1, "learned_later": User(name="ana")}
+    told = [one.encode_names(scope) for _ in range(3)]
+    again = asked.count("count"), asked.count("learned_later")
+    one.learn([b"learned"])
+    one.encode_names(scope)
+
+    assert told[0] == told[1] == told[2]
+    assert list(told[0]) == ["count", "[redacted]_later"]
+    assert again == (1, 1)
+    assert (asked.count("count"), asked.count("learned_later")) == (2, 2)
+
+
+def test_a_name_that_is_remembered_is_masked_where_it_is_a_hidden_value() -> None:
+    one = encoder()
+    assert list(one.encode_names({"swordfish": 1, "other": 2})) == ["swordfish", "other"]
+    told = one.capture({"swordfish": 1, "other": 2}, {"password": "swordfish"})
+
+    assert list(told["locals"]) == [REDACTED, "other"]
+    assert list(one.encode_names({"swordfish": 1, "other": 2})) == ["swordfish", "other"]
+
+
+def test_a_text_that_is_told_before_it_turns_out_to_be_hidden_is_masked_each_time() -> None:
+    value = [{"note": "swordfish"}, {"note": "swordfish"}, User(password="swordfish"), {"note": "swordfish"}]
+
+    assert "swordfish" not in json.dumps(encoder().encode(value))
