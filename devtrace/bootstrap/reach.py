@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 _PLACE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _HEAD = b'{"until":'
+_IMPORT_S = 1.0  # for which a fork may wait
 
 
 _listed: _Reach | None = None
@@ -32,7 +34,7 @@ def begin() -> None:
     """For this process, as it starts. Silent whatever happens."""
     try:
         store = os.environ.get("DEVTRACE_DIR", "")
-        if os.path.isdir(store) and not _is_ours(sys.orig_argv[1:]):
+        if os.path.isdir(store) and not _is_ours(sys.orig_argv[1:]) and _is_main():
             reach = _Reach(store)
             reach.begin(_listen(reach.asked))
             if _is_any_wanted(store):
@@ -55,15 +57,40 @@ def listed(store: str) -> None:
 
 class _Reach:
     def __init__(self, store: str):
+        import _thread
+
         self._store = store
         self._pid = 0
+        self._answering = _thread.allocate_lock()  # held while our thread imports what answers
+        self._is_watching = False
 
     def begin(self, wakes: bool) -> None:
         import atexit
 
         self._register(wakes)
-        atexit.register(self._leave)
-        os.register_at_fork(after_in_child=lambda: self._register(wakes))
+        atexit.register(self._leave)  # the first of all that is registered, so the last that is called
+        os.register_at_fork(after_in_child=lambda: self._forked(wakes))
+
+    def _forked(self, wakes: bool) -> None:
+        """The child is listed if the parent still was."""
+        if os.path.exists(self._file()):
+            self._register(wakes)
+            if "devtrace.probes.agent" not in sys.modules and _is_any_wanted(self._store):
+                self.asked(0, None)
+
+    def _watch_forks(self) -> None:
+        """A module that is half imported stays so in the child, where who imports it waits for ever.
+
+        C alone runs in the parent: a handler of a signal that runs in Python code there is lost.
+        """
+        from functools import partial
+
+        os.register_at_fork(
+            before=partial(self._answering.acquire, True, _IMPORT_S),
+            after_in_parent=self._answering.release,
+            after_in_child=self._answering._at_fork_reinit,  # type: ignore[attr-defined]  # as threading does
+        )
+        self._is_watching = True
 
     def _register(self, wakes: bool) -> None:
         try:
@@ -72,34 +99,47 @@ class _Reach:
         except OSError:  # a store that went, a full disk
             return
 
+    def _file(self) -> str:
+        return f"{self._store}/run/python/{self._pid}"
+
     def _leave(self) -> None:
+        """The program has ended, its own exit functions too."""
+        end = getattr(sys.modules.get("devtrace.probes.agent"), "ended", None)  # half imported it has none
         try:
+            if end is not None:
+                end()
             if self._pid == os.getpid():
-                os.unlink(f"{self._store}/run/python/{self._pid}")
+                os.unlink(self._file())
         except OSError:
             return
 
     def asked(self, _signal: int, _frame: object) -> None:
         """The program may stand in the middle of an import: what we import is imported by a thread.
 
-        All but `threading`, which takes the thread that imports it first for the main thread.
+        All but `threading`, which takes the thread that imports it first for the main thread; where the
+        program is half through importing what that needs, the next signal is heard. What another handler
+        raises meanwhile is the program's.
         """
         try:
             import _thread
             import threading  # noqa: F401
 
+            if not self._is_watching:
+                self._watch_forks()
             _thread.start_new_thread(self._answer, ())
-        except Exception:  # no thread can be started any more
-            return
+        except Exception as error:
+            if not _is_of_library(error):
+                raise
 
     def _answer(self) -> None:
         try:
-            _agents().reached(self._store).wake()
+            with self._answering:
+                _agents().reached(self._store).wake()
         except Exception:  # half an installation
             return
 
     def start(self) -> None:
-        _agents().reached(self._store)
+        _agents().reached(self._store, is_early=True)
 
 
 def _agents() -> ModuleType:
@@ -114,6 +154,17 @@ def _agents() -> ModuleType:
     return agent
 
 
+def _is_of_library(error: Exception) -> bool:
+    """Whether we raised it, or what we call: no file of the program's has to do with it."""
+    traceback = error.__traceback__
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if not file.startswith((__file__, "<frozen ", _LIBRARY)) or "-packages" in file:
+            return False
+        traceback = traceback.tb_next
+    return True
+
+
 def _is_ours(words: list[str]) -> bool:
     """Whether the program is DevTrace itself."""
     for word, following in zip(words, [*words[1:], ""], strict=True):
@@ -124,12 +175,23 @@ def _is_ours(words: list[str]) -> bool:
     return False
 
 
+def _is_main() -> bool:
+    """Whether this is the main interpreter: one beside it comes and goes, and the process stays listed."""
+    import _signal  # type: ignore[import-not-found]  # `signal` brings enum with it
+
+    try:
+        _signal.set_wakeup_fd(_signal.set_wakeup_fd(-1))
+    except ValueError:  # as it says beside the main thread of the main one
+        return False
+    return True
+
+
 def _listen(handler: object) -> bool:
     """Whether we have the signal: the program's own use of it comes first.
 
-    Raises ValueError beside the main thread, and in an interpreter beside the main one: there, as it starts.
+    Raises ValueError beside the main thread.
     """
-    import _signal  # type: ignore[import-not-found]  # `signal` brings enum with it
+    import _signal
 
     if _signal.getsignal(_signal.SIGURG) not in (_signal.SIG_DFL, 0):
         return False
@@ -143,6 +205,8 @@ def _write(store: str, pid: int, wakes: bool) -> None:
     folder = f"{store}/run/python"
     made = f"{folder}/.{pid}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+    if os.path.islink(folder):  # it leads somewhere else
+        return
     try:
         fd = os.open(made, flags, 0o600)
     except FileNotFoundError:
@@ -161,8 +225,17 @@ def _entry(pid: int, wakes: bool) -> bytes:
     session, span = (name if name.isalnum() and name.isascii() else "" for name in names)
     return (
         f'{{"pid": {pid}, "started": {_started()}, "python": "{version}", "session": "{session}", '
-        f'"span": "{span}", "socket": "", "engine": "", "wakes": {str(wakes).lower()}}}\n'
+        f'"span": "{span}", "socket": "", "engine": "", "wakes": {str(wakes).lower()}, '
+        f'"space": {_number("ns/pid")}, "program": {_number("exe")}}}\n'
     ).encode("ascii")
+
+
+def _number(name: str) -> int:
+    """By which a pid namespace, or a program's file, is known again."""
+    try:
+        return os.stat(f"/proc/self/{name}").st_ino
+    except OSError:
+        return 0
 
 
 def _started() -> int:

@@ -126,11 +126,14 @@ def list_(tag: Tags = None, json: Json = False) -> None:
     Example:
       devtrace probe list --tag checkout
     """
+    import os
     import time
 
     from devtrace.cli import border, reading
     from devtrace.services.probe_hits import hit_counts
-    from devtrace.services.probe_standing import listing, probe_record
+    from devtrace.services.probe_records import Records
+    from devtrace.services.probe_standing import listing
+    from devtrace.services.redaction import redaction
     from devtrace.views import console, jsonl
     from devtrace.views.probe import probe_lines
     from devtrace.workspace import find
@@ -139,7 +142,8 @@ def list_(tag: Tags = None, json: Json = False) -> None:
     found = [(point, told) for point, told in listing(workspace) if not tag or {*tag} & {*point.tags}]
     with reading.opened(workspace) as db:
         hits = hit_counts(db, min((point.created_ns for point, _ in found), default=0) // 1000)
-    records = [probe_record(point, told, hits.get(point.id, 0)) for point, told in found]
+    made = Records(workspace, redaction(workspace, os.environ))
+    records = [made.probe(point, told, hits.get(point.id, 0)) for point, told in found]
     if json:
         reading.answer(jsonl.line("probe", one) for one in records)
         return
@@ -231,15 +235,18 @@ def programs(json: Json = False) -> None:
     Example:
       devtrace probe ps
     """
+    import os
+
     from devtrace.cli import border, reading
     from devtrace.query.ids import short
-    from devtrace.services.probe_standing import program_records
+    from devtrace.services.probe_records import Records
+    from devtrace.services.redaction import redaction
     from devtrace.views import console, jsonl
     from devtrace.views.probe import program_lines
     from devtrace.workspace import find
 
     workspace = find()
-    records = program_records(workspace)
+    records = Records(workspace, redaction(workspace, os.environ)).programs()
     if json:
         reading.answer(jsonl.line("program", one) for one in records)
         return

@@ -13,12 +13,13 @@ if TYPE_CHECKING:
     from devtrace.probes.point import Point
     from devtrace.services.probe import Orders
     from devtrace.services.probe_asked import Asked
+    from devtrace.services.probe_records import Records
     from devtrace.services.probe_standing import Standing
     from devtrace.workspace import Workspace
 
 
 def add(asked: Asked, *, wait: int, timeout_s: float, json: bool) -> int:
-    """Set it, wait for hits if wanted, and say how far it came; the exit status."""
+    """Set it, wait for hits if wanted, and say how far it came; the exit status. Raises UsageError."""
     import os
 
     from devtrace.cli import reading
@@ -26,9 +27,11 @@ def add(asked: Asked, *, wait: int, timeout_s: float, json: bool) -> int:
     from devtrace.query.events import last_seq
     from devtrace.services.probe import Orders
     from devtrace.services.probe_asked import grammar, nowhere, point_of
+    from devtrace.services.probe_records import Records
     from devtrace.services.probe_standing import REFUSED, is_unknown, standing
     from devtrace.workspace import find, working_directory
 
+    _check_wait(wait, timeout_s)
     workspace = find()
     with reading.opened(workspace) as db:
         orders, since = Orders(db, workspace, os.environ), last_seq(db)
@@ -38,7 +41,7 @@ def add(asked: Asked, *, wait: int, timeout_s: float, json: bool) -> int:
             orders.add(point)
         except Refused as refused:
             return _refuse(refused, json=json)
-        answer = _Answer(db, workspace, point, json=json)
+        answer = _Answer(db, workspace, point, Records(workspace, orders.policy), json=json)
         told = standing(workspace, point)
         if made.is_nowhere and is_unknown(told, point):
             return _take_back(orders, point, nowhere(point), json=json)
@@ -50,6 +53,24 @@ def add(asked: Asked, *, wait: int, timeout_s: float, json: bool) -> int:
         return answer.end(told)
 
 
+def _check_wait(wait: int, timeout_s: float) -> None:
+    """Raises UsageError ERR_USAGE for a wait that has no end, or that ends before it begins."""
+    from math import inf
+
+    from devtrace.errors import UsageError
+
+    if wait < 0:
+        raise UsageError(
+            f"--wait {wait} is no number of hits", code="ERR_USAGE", hint="write --wait 1, or leave it out"
+        )
+    if not 0 <= timeout_s < inf:
+        raise UsageError(
+            f"--timeout {timeout_s:g} is no time to wait",
+            code="ERR_USAGE",
+            hint="write seconds: --timeout 30",
+        )
+
+
 def _take_back(orders: Orders, point: Point, refused: Refused, *, json: bool) -> int:
     orders.remove([point.id], refused.message)
     return _refuse(refused, json=json)
@@ -58,10 +79,13 @@ def _take_back(orders: Orders, point: Point, refused: Refused, *, json: bool) ->
 class _Answer:
     """What is said of a probe that was set."""
 
-    def __init__(self, db: sqlite3.Connection, workspace: Workspace, point: Point, *, json: bool):
+    def __init__(
+        self, db: sqlite3.Connection, workspace: Workspace, point: Point, records: Records, *, json: bool
+    ):
         self._db = db
         self._workspace = workspace
         self._point = point
+        self._records = records
         self._json = json
         self._has_told = False
         self._hits: list[dict[str, Any]] = []
@@ -122,9 +146,7 @@ class _Answer:
         return 0 if self._hits or told.status == INSTALLED else 1
 
     def _record(self, told: Standing) -> dict[str, Any]:
-        from devtrace.services.probe_standing import set_record
-
-        return set_record(self._workspace, self._point, told, self._hits, self._errors)
+        return self._records.was_set(self._point, told, self._hits, self._errors)
 
 
 def _refused(told: Standing) -> Refused:
@@ -137,7 +159,7 @@ def _refuse(refused: Refused, *, json: bool) -> int:
     """Raises UsageError, unless the answer is for a machine."""
     from devtrace.cli import reading
     from devtrace.errors import UsageError
-    from devtrace.services.probe_standing import refused_record
+    from devtrace.services.probe_records import refused_record
     from devtrace.views import jsonl
 
     if json:

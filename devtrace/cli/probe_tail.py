@@ -17,6 +17,7 @@ from devtrace.query.sessions import sessions_by_id
 from devtrace.services.probe_hits import KINDS, envelope
 from devtrace.views import console
 from devtrace.views.log import LogView
+from devtrace.views.probe import hit_lines
 from devtrace.views.words import day
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 _TEND_S = 0.2  # between two drains while we follow: the host, where there is one, drains by itself
+_LAST_PORT = 65_535
 _ALL = 1 << 20  # events that are looked through for one probe's
 
 
@@ -40,7 +42,7 @@ class Printer:
         self._sessions: dict[str, Row] = {}
 
     def show(self, db: sqlite3.Connection, rows: list[Row]) -> None:
-        """One line each."""
+        """One line each, and below that of a snapshot its variables."""
         if self._json:
             reading.answer(_line(envelope(row)) for row in rows)
         else:
@@ -48,7 +50,9 @@ class Printer:
             self._sessions.update(sessions_by_id(db, unknown) if unknown else {})
             ids = short(db, [row["id"] for row in rows])
             who = reading.reader(self._screen)
-            console.paint(self._screen, self._view.lines(rows, self._sessions, ids, who))
+            for row in rows:
+                lines = self._view.lines([row], self._sessions, ids, who)
+                console.paint(self._screen, [*lines, *hit_lines(row)])
         sys.stdout.flush()
 
 
@@ -80,8 +84,12 @@ def tail(workspace: Workspace, probe: str, *, limit: int, follow: bool, json: bo
 
 def receive(port: int, *, json: bool) -> None:
     """Listen on this machine for events, and show each until Ctrl-C."""
-    from devtrace.errors import EnvironmentError
+    from devtrace.errors import EnvironmentError, UsageError
     from devtrace.services.probe_sink import serve
+
+    if not 0 <= port <= _LAST_PORT:
+        hint = f"give one from 1 to {_LAST_PORT}, or 0 for a free one"
+        raise UsageError(f"there is no port {port}", code="ERR_USAGE", hint=hint)
 
     def show(event: Row) -> None:
         sys.stdout.write((_line(event) if json else _plain(event)) + "\n")

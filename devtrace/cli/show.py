@@ -37,7 +37,9 @@ def show(
     nested: Annotated[
         bool | None,
         typer.Option(
-            "--nested/--folded", help="Show the commands inside commands, or fold them.", show_default=False
+            "--nested/--folded",
+            help="Show the commands inside commands and each hit, or fold them.",
+            show_default=False,
         ),
     ] = None,
     kind: Kind = None,

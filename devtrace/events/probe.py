@@ -17,7 +17,9 @@ from typing import Any, TypeGuard
 from devtrace.events.envelope import Body, kind, sensitive
 
 SNAPSHOT, LOGPOINT = "probe.hit.snapshot", "probe.hit.logpoint"
-_HAPPENED = {"entry": "entered, ", "return": "returned, ", "unwind": "left by an exception, "}
+_HAPPENED = {"entry": "entered, ", "unwind": "left by an exception, "}
+_WIDE = 72  # characters of variables in a headline
+_LONGEST = 24  # of one value
 _UNTOLD = "?"  # in the place of what is not told, or is something else than it should be
 
 
@@ -37,7 +39,7 @@ class ProbeHit(Body):
     cwd: str | None = sensitive(default=None)
 
     def headline(self) -> str:
-        """`handlers.py:42 load: user 7`, `handlers.py:42 load: snapshot of 4 locals`."""
+        """`handlers.py:42 load: user 7`; of a snapshot `handlers.py:42 load: limit=2 items=[3] user=User`."""
         told = _object(self.payload)
         where = f"{_place(told)} {_text(told.get('method')) or _UNTOLD}"
         if self.name == LOGPOINT:
@@ -46,8 +48,10 @@ class ProbeHit(Body):
         raised = _object(snapshot.get("exception"))
         if _text(raised.get("type")):
             return f"{where}: raised {_joined(raised.get('type'), raised.get('message'))}"
+        if told.get("at") == "return":
+            return f"{where}: returned {_short(snapshot.get('returnValue'))}"
         happened = _HAPPENED.get(_text(told.get("at")), "")
-        return f"{where}: {happened}snapshot of {_count(len(_object(snapshot.get('locals'))), 'local')}"
+        return f"{where}: {happened}{_values(_object(snapshot.get('locals')))}"
 
 
 @kind("probe_error")
@@ -111,6 +115,33 @@ def _place(told: Mapping[str, Any]) -> str:
         return _text(told.get("location")) or _UNTOLD
     name = file.replace("\\", "/").rpartition("/")[2]
     return f"{name}:{line}" if _is_number(line) else name
+
+
+def _values(names: Mapping[str, Any]) -> str:
+    """`limit=2 items=[3] user=User`, and how many more."""
+    told, width = [], 0
+    for name, value in names.items():
+        one = f"{name}={_short(value)}"
+        if name.startswith("__tpd_") or width + len(one) > _WIDE:
+            break
+        told.append(one)
+        width += len(one) + 1
+    left = sum(not name.startswith("__tpd_") for name in names) - len(told)
+    if left > 0:
+        told.append(f"and {left} more" if told else _count(left, "local"))
+    return " ".join(told) or "no locals"
+
+
+def _short(value: object) -> str:
+    """A single value as it is; of a container its size, of anything else its type."""
+    if isinstance(value, list):
+        return f"[{len(value)}]"
+    if isinstance(value, dict):
+        kind = _text(value.get("__tpd_type__"))
+        single = _text(value.get("__repr__")) if kind == "float" else ""
+        return single[:_LONGEST] or kind.rpartition(".")[2] or f"{{{len(value)}}}"
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _joined(head: object, tail: object) -> str:

@@ -72,21 +72,24 @@ class Agent:
         self._routes = Routes(self.points, self)
         self._limited: dict[str, float] = {}  # a point's id -> since when hits are held back
         self._woken_at = 0.0
-        self._drained_at = 0.0
         self._by: int | None = None  # who asks just now
         self._before: dict[str, Point] | None = None  # the points as they were when he asked
         self.is_held = False  # no signal wakes us, and the program has asked for us: our thread stays
         self._is_told = False  # that we are there
+        self._is_early = False
+        self._is_known = True  # who asks: the same user, over the unix socket
         self._is_over = False
 
     # --- its life -------------------------------------------------------------------------------------------
 
-    def begin(self) -> None:
-        """Set what is wanted already. Nothing is asked of a thread unless there is something to tell."""
+    def begin(self, *, is_early: bool = False) -> None:
+        """Set what is wanted already. `is_early`: the program has not begun, and little is to be done."""
         self.engine.start(self.hits.on_hit, self.placing.on_new_code)
         self.points.listeners.append(self._changed)
+        self.placing.is_early = self._is_early = is_early
         if self.keeping is not None:
             self.keeping.read()
+        self.placing.is_early = self._is_early = False
 
     def wake(self) -> None:
         """Somebody has something to ask, or has set something."""
@@ -146,6 +149,7 @@ class Agent:
             part.forget()
         self.points.forget_lock()
         self.placing.forget_lock()
+        self.engine.forget_lock()
         self._redactor.forget_lock()
         self._limited.clear()
         self.hits.forget()
@@ -157,6 +161,8 @@ class Agent:
         if self._is_told:
             self._is_told = False
             self.tell_started()
+        if self.keeping is not None:
+            self.keeping.read()  # what the parent has not heard yet
 
     # --- the worker's work ----------------------------------------------------------------------------------
 
@@ -205,7 +211,7 @@ class Agent:
         """One request, from whom; what it changes is kept before it is answered."""
         if self.keeping is not None:
             self.keeping.read()
-        self._by = peer.pid
+        self._by, self._is_known = peer.pid, peer.is_unix
         self._before = {point.id: point for point in self.points.listed()}
         try:
             status, document = self._routes.answer(method, path, query, body)
@@ -213,6 +219,8 @@ class Agent:
             self._by = self._before = None
         if self.keeping is not None:
             self.keeping.write()
+            if self.keeping.problem and method != "GET" and document is not None and status < 300:
+                document["warning"] = self.keeping.problem
         return status, document
 
     def place(self, point: Point) -> Placed | None:
@@ -223,17 +231,25 @@ class Agent:
         return {"connected": False, "url": None} if self.outbox.sink is None else self.outbox.sink.status()
 
     def health(self) -> Mapping[str, Any]:
-        """Beside what is documented."""
+        """Beside what is documented; over HTTP, where nobody has to say who he is, little."""
         keeping = self.keeping
+        if not self._is_known:
+            return {"tags": self.asking.tags, "failures": self._failures()}
         return {
             "store": None if self.workspace is None else str(self.workspace.dir),
             "session": self.outbox.session,
+            "tags": self.asking.tags,
+            "siblings": self.asking.siblings(),
             "problem": "" if keeping is None else keeping.problem,
             "control": self.asking.told(),
             "events": {"sent": self.outbox.sent, "lost": self.hits.lost, "unwritten": self.outbox.unwritten},
-            "failures": self.engine.failures + self.points.failures + self._routes.failures
-            + self.worker.failures + self.asking.server.failures,
-        }  # fmt: skip
+            "failures": self._failures(),
+        }
+
+    def _failures(self) -> int:
+        """Bugs of ours that the program was kept from."""
+        parts = (self.engine, self.points, self._routes, self.worker, self.asking.server)
+        return sum(part.failures for part in parts)
 
     # --- telling --------------------------------------------------------------------------------------------
 
@@ -241,7 +257,8 @@ class Agent:
         """A listener of the points."""
         if self.keeping is not None:
             self.keeping.changed(point)
-        self.tell_started()
+        if not self._is_early:
+            self.tell_started()
         if self._before is not None:
             self._tell_order(self._before, [point] if point else self.points.listed())
         if point is None:
@@ -260,6 +277,7 @@ class Agent:
 
     def _told(self, point: Point, status: str, message: str) -> None:
         """How a point stands now, as an event."""
+        self.tell_started()
         self.outbox.tell(f"probe.status.{status}", wire.probe_status(point, message, self._by))
         self.worker.wake()
 
@@ -299,7 +317,8 @@ class Agent:
             dropped = point.standing.dropped_count - told.get(name, 0)
             told[name] = point.standing.dropped_count
             if dropped > 0:
-                self.outbox.tell(wire.RATE_LIMIT_ERROR, wire.rate_limit_error(point, dropped))
+                limit = self.hits.shared_limit(point)
+                self.outbox.tell(wire.RATE_LIMIT_ERROR, wire.rate_limit_error(point, dropped, limit))
 
     def _note_ended(self) -> None:
         """Which probes have come to their end, and that no other program is to set them again."""
@@ -347,46 +366,50 @@ def current() -> Agent | None:
     return _agent
 
 
-def reached(store: str) -> Agent | None:
-    """The agent, begun if need be, of a program in a traced shell. None where it ended already."""
+def reached(store: str, *, is_early: bool = False) -> Agent | None:
+    """The agent, begun if need be, of a program in a traced shell. None where it ended already.
+
+    `is_early`: the program has not begun.
+    """
     from devtrace.workspace import Workspace, checked
 
     if _is_stopped:
         return None
     try:
-        return begun(checked(Workspace(Path(store))), Callbacks())
+        return begun(checked(Workspace(Path(store))), Callbacks(), is_early=is_early)
     except (DevTraceError, OSError):
         return None
 
 
-def begun(workspace: Workspace | None, callbacks: Callbacks) -> Agent:
+def begun(workspace: Workspace | None, callbacks: Callbacks, *, is_early: bool = False) -> Agent:
     """The agent of this process; of two threads that ask at once one makes it."""
     global _agent, _is_stopped, _is_watching_forks
     with _lock:
         _is_stopped = False
         if _agent is None:
-            agent = Agent(workspace, os.environ, callbacks)
-            agent.begin()
-            _agent = agent
-            if not _is_watching_forks:
+            if not _is_watching_forks:  # before all else: a child that is forked meanwhile has our lock
                 _watch()
                 _is_watching_forks = True
+            agent = Agent(workspace, os.environ, callbacks)
+            agent.begin(is_early=is_early)
+            _agent = agent
         return _agent
 
 
 def ended() -> None:
     """End the agent, so that another one may begin."""
     global _agent, _is_stopped
-    with _lock:
+    if not _lock.acquire(timeout=_LEAVE_S):
+        return  # one begins just now, and the program does not wait for it
+    try:
         agent, _agent, _is_stopped = _agent, None, True
+    finally:
+        _lock.release()
     if agent is not None:
         agent.end()
 
 
 def _watch() -> None:
-    import atexit
-
-    atexit.register(ended)
     os.register_at_fork(
         before=lambda: _agent.before_fork() if _agent else None,
         after_in_parent=lambda: _agent.after_fork_in_parent() if _agent else None,

@@ -22,7 +22,7 @@ def start(
     *,
     control_api_host: str | None = None,
 ) -> None:
-    """Let this program be asked; again, it changes what is given and leaves the rest.
+    """Let this program be asked. Again, it takes other callbacks and opens HTTP where there was none.
 
     `tracepoint_data_redaction_callback`, `log_data_redaction_callback`: each plain value of a snapshot, or of
     a message, to what may leave of it; where one raises, nothing of the value does. `enable_control_api`:
@@ -41,7 +41,9 @@ def start(
         began = agent.begun(_workspace(), callbacks)
         began.take_callbacks(callbacks)
         began.tell_started()
-        if began.workspace is not None and not registry.wakes():
+        if began.workspace is None:
+            _end_at_exit()
+        elif not registry.wakes():
             reach.listed(str(began.workspace.dir))
         began.is_held = not registry.wakes()
         if enable_control_api:
@@ -49,6 +51,16 @@ def start(
         began.wake()
     except Exception:  # a guest: the program goes on without us
         return
+
+
+def _end_at_exit() -> None:
+    """Where nobody lists us, who would do it."""
+    import atexit
+
+    from devtrace.probes import agent
+
+    atexit.unregister(agent.ended)
+    atexit.register(agent.ended)
 
 
 def stop() -> None:

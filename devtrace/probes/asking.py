@@ -45,6 +45,7 @@ class Asking:
         self._environ = environ
         self.server = Server(agent.answer, Guard(""))
         self.is_open = False  # HTTP was asked for
+        self.tags = [tag for tag in map(str.strip, environ.get("DEBUGIN_AGENT_TAGS", "").split(",")) if tag]
         self.problem = ""  # why there is none, though it was
         self.address = ""
         self._path = ""
@@ -100,6 +101,12 @@ class Asking:
         self.server.forget()
         self.is_open, self.address, self._path = False, "", ""
 
+    def siblings(self) -> list[int]:
+        """Process ids of the other programs of the store that can be asked."""
+        workspace = self._agent.workspace
+        found = [] if workspace is None else registry.registered(workspace)
+        return [entry["pid"] for entry in found if entry["pid"] != os.getpid()]
+
     def told(self) -> dict[str, Any]:
         """For /health."""
         return {
@@ -125,7 +132,7 @@ class Asking:
 
     def _socket_path(self) -> str:
         """In the private directory at run time, for names of sockets are short; else in the store."""
-        name = f"probes-{os.getpid()}.sock"
+        name = f"probes-{os.getpid()}-{os.urandom(4).hex()}.sock"
         workspace = self._agent.workspace
         try:
             folders = [str(runtime_base())]
@@ -149,6 +156,8 @@ class Asking:
             "socket": "" if self._path == _NOWHERE else self._path,
             "engine": self._agent.engine_name,
             "wakes": registry.wakes(),
+            "space": registry.number("ns/pid"),
+            "program": registry.number("exe"),
         }
         try:
             registry.write(workspace, entry)
@@ -175,7 +184,15 @@ def broker_url(environ: Mapping[str, str]) -> str | None:
         environ.get("SIDEKICK_BROKER_HOST", "").strip(),
         environ.get("SIDEKICK_BROKER_PORT", "").strip(),
     )
-    return url or (f"{host}:{port}" if host and port else host) or None
+    return _plain(url) or (f"{host}:{port}" if host and port else host) or None
+
+
+def _plain(url: str) -> str:
+    """A URL without what may be a secret in it."""
+    scheme, mark, rest = url.partition("://") if "://" in url else ("", "", url)
+    place = rest.partition("?")[0].partition("#")[0]
+    host, slash, path = place.partition("/")
+    return f"{scheme}{mark}{host.rpartition('@')[2]}{slash}{path}"
 
 
 def _port(environ: Mapping[str, str], asked: int | None) -> int:

@@ -29,7 +29,7 @@ from devtrace.probes.kinds import (
     refusal,
     taken,
 )
-from devtrace.probes.reading import MOST_TEXT, elements, equal, find, length, plain, truth
+from devtrace.probes.reading import MOST_TEXT, elements, equal, find, length, plain, truth, unless_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -258,15 +258,16 @@ _OF_STR = [*_OF_TEXT, "casefold", "isdecimal", "isidentifier", "isnumeric", "isp
 
 
 def _get(table: Any, key: Any, default: Any = None) -> Any:
-    return default if (found := find(table, key)) is MISSING else found
+    return default if (found := find(table, key)) is MISSING else unless_hidden(key, found)
 
 
 def _values(table: Any) -> list[Any]:
-    return taken(dict.values(table), dict.__len__(table))
+    return [value for _, value in _items(table)]
 
 
 def _items(table: Any) -> list[Any]:
-    return taken(dict.items(table), dict.__len__(table))
+    pairs = taken(dict.items(table), dict.__len__(table))
+    return [(key, unless_hidden(key, value)) for key, value in pairs]
 
 
 def _count(values: Any, value: Any) -> int:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 NAME = "probes.json"
 _VERSION = 1
 _MOST_BYTES = 8 << 20
-_LOCK_S = 2.0
+_LOCK_S = 0.5
 _PAUSE_S = 0.002
 _KEPT_NS = 24 * 3600 * 1_000_000_000  # for so long it is still told that a probe has expired
 
@@ -98,7 +98,7 @@ class Desired:
         if not points:
             self.path.unlink(missing_ok=True)
             return
-        ends = [_until(one) for one in points.values() if one.get("enabled", True)]
+        ends = [_until(one) for one in points.values() if one.get("enabled", True) and not one.get("ended")]
         until = max(ends, default=0) // 1_000_000_000 + 1
         text = json.dumps({"until": until, "v": _VERSION, "points": points}, separators=(",", ":"))
         made = self.path.with_name(f".{NAME}.{os.getpid()}.{os.urandom(4).hex()}")

@@ -75,6 +75,7 @@ class Engine:
 
     def arm_exit(self, code: CodeType, key: Key) -> None:
         """Each "return" with its value, each "unwind" with the exception that leaves the function."""
+        raise NotImplementedError
 
     def disarm_exit(self, code: CodeType, key: Key) -> None:
         """The other way round."""
@@ -90,6 +91,10 @@ class Engine:
 
     def drop(self, key: Key) -> None:
         """Disarm all that has this key."""
+        raise NotImplementedError
+
+    def forget_lock(self) -> None:
+        """In a forked child: a thread that is not here may have held it."""
         raise NotImplementedError
 
     def discover(self, is_on: bool) -> bool:
@@ -135,14 +140,15 @@ def _choice(wanted: str, has_monitoring: bool, has_gil: bool) -> tuple[str, str]
 def is_ours(error: Exception) -> bool:
     """Whether our own code raised it, and not a handler of a signal, which may run while we do.
 
-    The first frame below ours tells: what we call belongs to the standard library, a program's handler does
-    not.
+    The frames below ours tell: what we call belongs to the standard library, a program's handler does not.
     """
     traceback = error.__traceback__
     while traceback is not None:
         room = dict.get(traceback.tb_frame.f_globals, "__name__", "")
-        if type(room) is not str or not room.startswith("devtrace."):
-            return type(room) is str and room.partition(".")[0] in sys.stdlib_module_names
+        if type(room) is not str:
+            return False
+        if not room.startswith("devtrace.") and room.partition(".")[0] not in sys.stdlib_module_names:
+            return False
         traceback = traceback.tb_next
     return True
 

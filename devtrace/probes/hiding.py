@@ -8,17 +8,21 @@ from __future__ import annotations
 
 from contextlib import suppress
 from functools import lru_cache
+from weakref import ref
 
 from devtrace.policy.known import is_maskable
 from devtrace.policy.names import compiled, is_a_secrets, is_placeholder, looks_like_a_secret
 from devtrace.probes.anatomy import MOST_BITS, WALKS, copied, fields_of, plan_of
+from devtrace.probes.kinds import MISSING, SCALARS, Secret, named
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from types import CodeType
     from typing import Any
 
     from devtrace.probes.anatomy import Plan
+    from devtrace.probes.scopes import FrameScope
 
 REDACTED = "***REDACTED***"
 _LONGEST_NAME = 128
@@ -26,6 +30,7 @@ _MOST_VALUES = 64  # of one snapshot
 _MOST_TEXT = 4096  # characters of a hidden text by which it is found again
 _LEAST_WHOLE = 4  # characters of a text that is hidden where nothing stands beside it
 _DEEP = 3
+_MOST_CODES = 1_000
 
 # Whole names, in lower case and without `_` and `-`. What policy/names.py knows by a word of it (token,
 # password, api_key ...) is not repeated here. Lists of this sort that tracers bring have some 85 names; those
@@ -90,6 +95,57 @@ class Hidden:
             if part in text:
                 text = text.replace(part, REDACTED)
         return text
+
+
+def hidden_of(scope: FrameScope, names: Iterable[str]) -> tuple[Hidden | None, list[bytes]]:
+    """What hides in a frame from a message: under secrets' names of its own, and within what it reads.
+
+    None: nothing. With it those that can be nothing but secrets. `names`: those that the message reads.
+    """
+    hidden, certain = Hidden(), []
+    known, extra = scope.locals, scope.extra or {}
+    for name in hidden_names(scope.frame.f_code):
+        value = known.get(name, MISSING)
+        certain += hidden.add(named(scope.globals, name) if value is MISSING else value)
+    for name in names:
+        roots = (extra.get(name, known.get(name)),)
+        if name == "args" or name == "this":
+            roots = scope.args
+        for root in roots:
+            for inner_name, inner in _named_in(root):
+                if hides_name(inner_name):
+                    certain += hidden.add(inner)
+    return (hidden if hidden.wholes else None), certain
+
+
+def hidden_names(code: CodeType) -> tuple[str, ...]:
+    """The variables that code reads or sets which have a secret's name."""
+    known = _hidden_names.get(id(code))
+    if known is None or known[0]() is not code:  # code that is gone may have left its id to another
+        if len(_hidden_names) >= _MOST_CODES:
+            _hidden_names.clear()
+        names = (*code.co_varnames, *code.co_cellvars, *code.co_freevars, *code.co_names)
+        known = _hidden_names[id(code)] = (ref(code), tuple(filter(hides_name, names)))
+    return known[1]
+
+
+_hidden_names: dict[int, tuple[Any, tuple[str, ...]]] = {}
+
+
+def _named_in(value: Any) -> list[tuple[str, Any]]:
+    """What an object or a dictionary holds under names."""
+    kind = type(value)
+    if id(kind) in SCALARS or kind is Secret:
+        return []
+    plan = plan_of(kind)
+    if plan.base is dict:
+        pairs = copied(lambda: iter(dict.items(value)), _MOST_VALUES) or ()
+        return [(name, inner) for name, inner in pairs if type(name) is str]
+    if plan.base is not None:
+        return []
+    with suppress(RuntimeError):  # another thread changed it meanwhile
+        return fields_of(plan, value, _MOST_VALUES)
+    return []
 
 
 def _texts_in(value: Any, depth: int) -> Iterator[str]:

@@ -13,13 +13,14 @@ Lives here: `Probe`, `Hits`, `Hit`. Not here: where probes sit (placing.py), wha
 
 from __future__ import annotations
 
+import threading
 from _thread import get_ident
 from collections import deque
 from time import monotonic_ns, time_ns
 
 from devtrace.probes import wire
 from devtrace.probes.engine import is_ours
-from devtrace.probes.hiding import hides_name
+from devtrace.probes.hiding import hidden_of, hides_name
 from devtrace.probes.kinds import short_name
 from devtrace.probes.limits import CpuBudget, OncePerWindow, ProcessLimits, TokenBucket
 from devtrace.probes.point import ERROR, EXPIRED
@@ -44,6 +45,10 @@ _MOST_BEGUN = 10_000  # calls whose beginning is remembered
 _MOST_FAILURES = 3
 _SECOND = 1_000_000_000
 
+_NO_ERROR = ("", "")
+_NONE: list[Any] = []
+_NOTHING: dict[str, Any] = {}
+
 
 class Hit(wire.Hit):
     """One hit, as the worker gets it: plain data, and nothing of the program's. Times are nanoseconds.
@@ -62,32 +67,33 @@ class Hit(wire.Hit):
         self.place = place
         self.at_ns = time_ns()
         self.thread_id = get_ident()
-        self.thread = ""  # its name is looked up later
+        self.thread = _thread_name(self.thread_id)  # now: the thread may be gone when this is written
         self.hit_count = standing.hit_count
         self.total_hits = standing.total_hits
         self.dropped = standing.dropped_count
         self.allowed = 0
         self.evaluated = True
         self.duration_ns: int | None = None
-        self.captured: dict[str, Any] = {}
-        self.stack: list[dict[str, Any]] = []
-        self.message = ""
-        self.errors: list[dict[str, Any]] = []
-        self.error: tuple[str, str] = ("", "")
         self.suppressed = 0  # errors like this one that were not told
+        self.message = ""
+        self.error: tuple[str, str] = _NO_ERROR
+        self.errors: list[dict[str, Any]] = _NONE  # these three are put in their place, and not changed
+        self.stack: list[dict[str, Any]] = _NONE
+        self.captured: dict[str, Any] = _NOTHING
 
 
 class Probe:
     """A point that sits somewhere: what an engine hands back at each hit. One for all versions of a point."""
 
     __slots__ = ("_begun", "bucket", "budget", "closed_until", "condition", "encoder", "ends", "errors",
-                 "failures", "is_on", "n_evaluated", "point", "what")  # fmt: skip
+                 "failures", "is_on", "n_timed", "point", "untimed", "what")  # fmt: skip
 
     def __init__(self, point: Point, what: str, make_encoder: Callable[[Point], Encoder]):
         self.what = what
         self.errors = OncePerWindow(monotonic_ns)
         self.failures = 0
-        self.n_evaluated = 0
+        self.n_timed = 0  # conditions
+        self.untimed = 0  # so many are asked until the next one is timed
         self._begun: dict[int, int] = {}  # a frame's id -> when it was entered
         self.point: Any = None
         self.is_on = False
@@ -104,10 +110,18 @@ class Probe:
             self.budget = CpuBudget(monotonic_ns, after["cpuPercent"] / 100)
         if before is None or before["snapshot"] != after["snapshot"]:
             self.encoder = make_encoder(point)
-        self.condition = None if point.condition is None else point.condition.evaluate
+        self.condition: Any = None if point.condition is None else point.condition.evaluate
         self.ends = monotonic_ns() + point.expires_ns - time_ns()
         self.point = point
         self.is_on = point.is_live and point.standing.status != ERROR
+
+    def weight(self) -> int:
+        """One more condition was timed: for how many it stands."""
+        self.n_timed += 1
+        if self.n_timed < _SAMPLED:
+            return 1
+        self.untimed = _SAMPLED - 1
+        return _SAMPLED
 
     def enter(self, frame: FrameType) -> None:
         """Remember when a call began, for its duration."""
@@ -132,6 +146,7 @@ class Hits:
         self.callbacks = callbacks
         self.ended: deque[tuple[Probe, str, str]] = deque()  # a probe, its status from now on, why
         self.limited: set[str] = set()  # ids of points that held back a hit since the worker looked
+        self.held_by_all: set[str] = set()  # those that the limits of the whole process held back
         self.told_dropped: dict[str, int] = {}  # a point's id -> how many of these were told
         self._wake = wake
 
@@ -141,7 +156,16 @@ class Hits:
         for kept in (self.waiting, self.ended):
             kept.clear()
         self.limited.clear()
+        self.held_by_all.clear()
         self.told_dropped.clear()
+
+    def shared_limit(self, point: Point) -> dict[str, int | float] | None:
+        """The limit of all probes that held this one back since the last time; None: its own did."""
+        if point.id not in self.held_by_all:
+            return None
+        self.held_by_all.discard(point.id)
+        bucket = self.limits.snapshots if point.template is None else self.limits.log_bytes
+        return {"limitPerSecond": bucket.rate_per_second, "burst": bucket.burst}
 
     def encoder_of(self, point: Point) -> Encoder:
         """What makes plain data for that point."""
@@ -156,13 +180,21 @@ class Hits:
         """Called by the engine, with the Probe that was armed. Raises only what a handler of a signal did."""
         if not probe.is_on:
             return
-        if what == "entry" and probe.what == "exit":
-            probe.enter(frame)
-            return
-        is_plain = what == "line" or what == "entry"
-        scope = FrameScope(frame, None if is_plain else _extra(probe, what, frame, value))
-        if probe.condition is not None and not self._is_met(probe, probe.condition, scope):
-            return
+        extra = None
+        if what != "line":
+            if what == "entry" and probe.what == "exit":
+                probe.enter(frame)
+                return
+            extra = None if what == "entry" else _extra(probe, what, frame, value)
+        scope = None
+        if probe.condition is not None:
+            if probe.untimed:
+                probe.untimed -= 1
+                scope = self._asked(probe, frame, extra)
+            else:
+                scope = self._timed(probe, frame, extra)
+            if scope is None:
+                return
         point = probe.point
         standing = point.standing
         standing.total_hits += 1
@@ -175,28 +207,37 @@ class Hits:
         if not self._may_pass(probe, now):
             return
         try:
-            self._tell(probe, what, scope, value)
+            self._tell(probe, what, scope or FrameScope(frame, extra), value, now)
         except Exception as error:
             if not is_ours(error):
                 raise
             self._failed(probe, what, frame, error)
-        if probe.budget.spend(monotonic_ns() - now):
+        done = monotonic_ns()
+        if probe.budget.spend_at(done, done - now):
             self._too_dear(probe)
 
-    def _is_met(self, probe: Probe, condition: Callable[[Any], Any], scope: FrameScope) -> bool:
-        count = probe.n_evaluated = probe.n_evaluated + 1
-        weight = 1 if count < _SAMPLED else 0 if count % _SAMPLED else _SAMPLED
-        began = monotonic_ns() if weight else 0
+    def _timed(self, probe: Probe, frame: FrameType, extra: dict[str, Any] | None) -> FrameScope | None:
+        """The same as `_asked`, by the clock."""
+        began = monotonic_ns()
+        scope = self._asked(probe, frame, extra)
+        done = monotonic_ns()
+        if probe.budget.spend_at(done, (done - began) * probe.weight()):
+            self._too_dear(probe)
+        return scope
+
+    def _asked(self, probe: Probe, frame: FrameType, extra: dict[str, Any] | None) -> FrameScope | None:
+        """The scope in which the condition is true; None: it is not."""
         try:
-            is_met = truth(condition(scope))
+            scope = FrameScope(frame, extra)
+            answer = probe.condition(scope)
+            if answer is False or (answer is not True and not truth(answer)):
+                return None
         except Exception as error:
             if not is_ours(error):
                 raise
-            is_met = False
-            self._condition_failed(probe, scope.frame, error)
-        if weight and probe.budget.spend((monotonic_ns() - began) * weight):
-            self._too_dear(probe)
-        return is_met
+            self._condition_failed(probe, frame, error)
+            return None
+        return scope
 
     def _may_pass(self, probe: Probe, now: int) -> bool:
         """Whether a hit is told: its hits, its time, its rate and that of all."""
@@ -205,48 +246,72 @@ class Hits:
         if now >= probe.ends or (point.hits_until is not None and standing.hit_count >= point.hits_until):
             self._end(probe, EXPIRED, point.why_expired(time_ns()) or "its time is over")
             return False
-        if probe.bucket.take() and (point.template is not None or self.limits.take_snapshot()):
-            return True
+        if probe.bucket.take_at(now):
+            if point.template is not None or self.limits.snapshots.take_at(now):
+                return True
+            self.held_by_all.add(point.id)
         standing.dropped_count += 1
         probe.closed_until = now + int(_SECOND / max(probe.bucket.rate_per_second, 0.001)) // 2
+        self._held_back(point)
+        return False
+
+    def _held_back(self, point: Point) -> None:
         if point.id not in self.limited:
             self.limited.add(point.id)
             self._wake()
-        return False
 
-    def _tell(self, probe: Probe, what: str, scope: FrameScope, value: object) -> None:
-        point, encoder, frame = probe.point, probe.encoder, scope.frame
+    def _tell(self, probe: Probe, what: str, scope: FrameScope, value: object, now: int) -> None:
+        point = probe.point
+        hit = (
+            self._line(probe, what, scope, now)
+            if point.template
+            else self._snapshot(probe, what, scope, value)
+        )
         standing = point.standing
-        place = encoder.place(frame.f_code, _line_of(frame, what))
-        hit = Hit(SNAPSHOT if point.template is None else LOG, point, what, place)
-        if point.template is not None:
-            message, hit.errors = point.template.render(scope, encoder.show)
-            hit.message = self.redact(message)
-            if not self.limits.take_log(len(hit.message)):
-                standing.dropped_count += 1
-                self.limited.add(point.id)
-                return
-        else:
-            watched = _watched(point, scope)
-            hit.captured = encoder.capture(
-                scope.locals,
-                _arguments(frame, scope),
-                returned=value if what == "return" else NOTHING,
-                raised=value if what in ("raise", "unwind") and isinstance(value, BaseException) else None,
-                watch=watched[0] if point.watches else None,
-            )
-            if point.watches:
-                hit.captured["watch"] |= watched[1]
-            hit.stack = encoder.stack(frame)
+        if hit is None:
+            standing.dropped_count += 1
+            self._held_back(point)
+            return
         if scope.extra is not None and (taken := scope.extra.get("duration_ms")) is not None:
             hit.duration_ns = int(taken * 1_000_000)
-        standing.hit_count += 1
+        standing.hit_count = hit.hit_count = standing.hit_count + 1
         standing.last_hit_ns = hit.at_ns
-        hit.hit_count = standing.hit_count
-        hit.allowed = int(probe.bucket.burst)
+        hit.allowed = probe.bucket.available()
         self._put(hit)
-        if point.hits_until is not None and standing.hit_count >= point.hits_until:
+        if point.hits_until is not None and hit.hit_count >= point.hits_until:
             self._end(probe, EXPIRED, point.why_expired(hit.at_ns))
+
+    def _line(self, probe: Probe, what: str, scope: FrameScope, now: int) -> Hit | None:
+        """The message of a logpoint; None: too much was said already."""
+        point, encoder, frame = probe.point, probe.encoder, scope.frame
+        hidden, certain = hidden_of(scope, point.template.names)
+        show = encoder.show if hidden is None else lambda value: hidden.masked(encoder.show(value))
+        message, errors = point.template.render(scope, show)
+        message = self.redact(message if hidden is None else hidden.masked(message))
+        encoder.learn(certain)
+        if not self.limits.log_bytes.take_at(now, len(message)):
+            self.held_by_all.add(point.id)
+            return None
+        hit = Hit(LOG, point, what, encoder.place(frame.f_code, _line_of(frame, what)))
+        hit.message, hit.errors = message, errors
+        return hit
+
+    def _snapshot(self, probe: Probe, what: str, scope: FrameScope, value: object) -> Hit:
+        """The values, and who called."""
+        point, encoder, frame = probe.point, probe.encoder, scope.frame
+        hit = Hit(SNAPSHOT, point, what, encoder.place(frame.f_code, _line_of(frame, what)))
+        watched = _watched(point, scope) if point.watches else None
+        hit.captured = encoder.capture(
+            scope.locals,
+            _arguments(frame, scope),
+            returned=value if what == "return" else NOTHING,
+            raised=value if what in ("raise", "unwind") and isinstance(value, BaseException) else None,
+            watch=None if watched is None else watched[0],
+        )
+        if watched is not None:
+            hit.captured["watch"] |= watched[1]
+        hit.stack = encoder.stack(frame)
+        return hit
 
     def _condition_failed(self, probe: Probe, frame: FrameType, error: Exception) -> None:
         """Told once in a minute: the same condition fails as often as the line runs."""
@@ -310,6 +375,19 @@ def _extra(probe: Probe, what: str, frame: FrameType, value: object) -> dict[str
     milliseconds = None if duration is None else duration / 1e6
     returned, raised = (value, None) if what == "return" else (None, value)
     return {"duration_ms": milliseconds, "return_value": returned, "exception": raised}
+
+
+def _thread_name(ident: int) -> str:
+    """Of a thread that Python knows; "" else. No method of the program's is called."""
+    thread = threading._active.get(ident)  # type: ignore[attr-defined]
+    if type(thread) in (threading.Thread, threading._MainThread):  # type: ignore[attr-defined]
+        name: Any = thread._name
+    else:
+        names = (
+            object.__getattribute__(thread, "__dict__") if issubclass(type(thread), threading.Thread) else {}
+        )
+        name = dict.get(names, "_name")
+    return name if type(name) is str else ""
 
 
 def _line_of(frame: FrameType, what: str) -> int:

@@ -12,11 +12,12 @@ Standard library only: a guest imports this.
 from __future__ import annotations
 
 import os
+from time import monotonic
 
 from devtrace.probes import registry
 from devtrace.probes.desired import Desired
 from devtrace.probes.fields import Refused
-from devtrace.probes.point import EXPIRED, PENDING, point_from_stored
+from devtrace.probes.point import EXPIRED, point_from_stored
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     Stored = dict[str, Any]
 
 _ENDED = "ended"
+_AGAIN_S = 5.0
 _UNREAD = (-1, -1, -1)
 
 
@@ -43,6 +45,7 @@ class Keeping:
         self._known: dict[str, Stored] = {}  # as they stood in the file
         self._changed: set[str] = set()  # ids of points that are to be written
         self._is_reading = False
+        self._again_at = 0.0  # when a write that failed is tried again
 
     def read(self) -> None:
         """Take over what others have set since the last time. Raises nothing."""
@@ -74,13 +77,15 @@ class Keeping:
 
     def write(self) -> None:
         """Write what changed here, and wake the others. Raises nothing; `problem` says what went wrong."""
-        if not self._changed:
+        if not self._changed or monotonic() < self._again_at:
             return
         changed, self._changed = self._changed, set()
         try:
             self._known = self._desired.change(lambda points: self._merged(points, changed))
         except (OSError, ValueError) as error:
-            self.problem = f"the probes cannot be kept for other programs: {error}"
+            self.problem = f"it is not kept for other programs, and is tried again: {error}"
+            self._changed |= changed
+            self._again_at = monotonic() + _AGAIN_S
             return
         self.problem, self._stamp = "", _UNREAD  # others may have written just before, or just after
         for entry in registry.registered(self._workspace):
@@ -103,16 +108,9 @@ class Keeping:
         plain = {name: value for name, value in stored.items() if name != _ENDED}
         try:
             point = point_from_stored(plain, self._points.clock, self._points.grammar)
-            point = self._points.take(point)
+            self._points.take(point, str(stored.get(_ENDED) or ""))
         except Refused as refused:
             self.problem = f"the probe {str(stored.get('id'))[:64]} cannot be set: {refused.message}"
-            return
-        standing = point.standing
-        why = stored.get(_ENDED)
-        if isinstance(why, str) and why:
-            standing.status, standing.status_message = EXPIRED, why
-        elif standing.status == EXPIRED and not point.why_expired(self._points.clock()):
-            standing.status, standing.status_message = PENDING, ""
 
 
 def _stored(point: Point) -> Stored:

@@ -34,6 +34,15 @@ class Unsafe(Exception):
     """Reading that would run code of the program, or would cost too much. The message says which."""
 
 
+class Secret:
+    """In the place of what stands under a secret's name: whatever is asked of it is refused."""
+
+    __slots__ = ()
+
+
+SECRET: Any = Secret()
+
+
 def ids(*kinds: type) -> frozenset[int]:
     return frozenset(map(id, kinds))
 
@@ -109,6 +118,8 @@ def is_sized(kind: type) -> bool:
 
 def refusal(kind: type, doing: str) -> Unsafe:
     """Why something is not done with a value of that type."""
+    if kind is Secret:
+        return Unsafe("what stands under a secret's name is not read")
     return Unsafe(f"{doing} a {class_name(kind)} would run the program's code")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from devtrace.probes.anatomy import MOST_BITS, digits
 from devtrace.probes.hiding import REDACTED
+from devtrace.probes.kinds import Secret
 from devtrace.probes.markers import more
 
 try:
@@ -156,6 +157,10 @@ class Leaves:
 
     # --- by type ---
 
+    def _secret(self, _value: Any) -> Any:
+        self._spend(len(REDACTED))
+        return REDACTED
+
     def _same(self, value: Any) -> Any:
         self._spend(7)
         return value
@@ -258,6 +263,7 @@ LEAVES: dict[int, Callable[[Leaves, Any], Any]] = {
     id(bytes): Leaves._bytes,
     id(bytearray): Leaves._bytes,
     id(complex): Leaves._complex,
+    id(Secret): Leaves._secret,
 }
 # Of a builtin whose instances are no containers -> how C reads one of a class derived from it. The last two
 # say how much of it, and how long it is.

@@ -1,8 +1,8 @@
 """How often a probe may speak, how much all of them may say together, and what they may cost the program.
 
-A clock gives nanoseconds that never go back, and is always a parameter. Everything here is a few integers
-behind a lock that is held for a few of them; who cannot have it at once (its holder was put to sleep, or was
-another thread at a fork) is refused and not kept waiting.
+A clock gives nanoseconds that never go back, and is always a parameter. Everything here is a few integers,
+and nobody waits for anybody: what is asked at each hit needs no lock, and who cannot have the lock of the
+rest at once (its holder was put to sleep, or was another thread at a fork) is refused.
 
 Lives here: `TokenBucket`, `ProcessLimits`, `CpuBudget`, `HitCount`, `Coalesced`, `OncePerWindow`. Not here:
 how much one snapshot holds (snapshot.py). Standard library only: a guest imports this.
@@ -22,69 +22,53 @@ SECOND = 1_000_000_000
 SNAPSHOTS_PER_SECOND = 100
 LOG_BYTES_PER_SECOND = 256 << 10  # a hundred probes with ten messages a second of 256 bytes
 _LONGEST_WAIT = 0.005  # seconds for a lock that is not free: after these Python lets another thread run
+_NEVER = 1 << 80  # nanoseconds
 _MOST_DIGITS = 9  # of a number of hits
 _MOST_KEYS = 32  # errors of one probe that are told apart
 
 
 class TokenBucket:
-    """So many a second, and so many at once after a pause. `dropped` counts what was refused."""
+    """So many a second, and so many at once after a pause. `dropped` counts what was refused.
 
-    __slots__ = (
-        "_clock",
-        "_full",
-        "_last",
-        "_level",
-        "_lock",
-        "_rate",
-        "burst",
-        "dropped",
-        "rate_per_second",
-    )
+    What is kept is when the bucket is full again: each token puts it off by the time that one takes to come.
+    Between reading that moment and writing it nothing is called and nothing loops, so the GIL stays with the
+    thread. Where there is no GIL two threads may get the same token, which costs less than a lock.
+    """
+
+    __slots__ = ("_clock", "_each", "_full_at", "_whole", "burst", "dropped", "rate_per_second")
 
     def __init__(self, rate_per_second: float, burst: float, clock: Clock):
         """A burst below 1 is 1: else nothing would ever pass."""
         self.rate_per_second = rate_per_second
         self.burst = max(1, burst)
         self.dropped = 0
-        self._rate = max(0, int(rate_per_second * SECOND))  # parts of a token a nanosecond, SECOND² in each
-        self._full = int(self.burst * SECOND) * SECOND
-        self._level = self._full
+        self._each = max(1, int(-(-SECOND // rate_per_second))) if rate_per_second > 0 else _NEVER
+        self._whole = int(self.burst * self._each)
         self._clock = clock
-        self._last = clock()
-        self._lock = allocate_lock()
+        self._full_at = clock()
 
     def take(self, amount: int = 1) -> bool:
         """Whether so many may pass now, which are taken then; a refused one is counted."""
-        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
+        return self.take_at(self._clock(), amount)
+
+    def take_at(self, now: int, amount: int = 1) -> bool:
+        """The same, for who has looked at the clock."""
+        whole = self._whole
+        cost = amount * self._each
+        if cost > whole:
+            cost = whole  # what is larger than the burst takes all of it
+        full_at = self._full_at
+        full_at = cost + (full_at if full_at > now else now)
+        if full_at - now > whole:
             self.dropped += 1
             return False
-        try:
-            self._refill()
-            wanted = min(
-                amount * SECOND * SECOND, self._full
-            )  # what is larger than the burst takes all of it
-            if self._level < wanted:
-                self.dropped += 1
-                return False
-            self._level -= wanted
-            return True
-        finally:
-            self._lock.release()
+        self._full_at = full_at
+        return True
 
     def available(self) -> int:
         """How many whole ones could pass now."""
-        if self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT):
-            try:
-                self._refill()
-            finally:
-                self._lock.release()
-        return self._level // (SECOND * SECOND)
-
-    def _refill(self) -> None:
-        now = self._clock()
-        if now > self._last:
-            self._level = min(self._full, self._level + (now - self._last) * self._rate)
-            self._last = now
+        lacks = max(0, self._full_at - self._clock())
+        return max(0, self._whole - lacks) // self._each
 
 
 class ProcessLimits:
@@ -101,14 +85,6 @@ class ProcessLimits:
         self.snapshots = TokenBucket(snapshots_per_second, snapshots_per_second, clock)
         self.log_bytes = TokenBucket(log_bytes_per_second, 2 * log_bytes_per_second, clock)
 
-    def take_snapshot(self) -> bool:
-        """Whether one more snapshot may be made."""
-        return self.snapshots.take()
-
-    def take_log(self, size: int) -> bool:
-        """Whether a message of so many bytes may be told."""
-        return self.log_bytes.take(size)
-
 
 class CpuBudget:
     """What one probe may cost: a share of the time that passes, by windows of a second.
@@ -117,7 +93,7 @@ class CpuBudget:
     nor one that took ten times what it may.
     """
 
-    __slots__ = ("_clock", "_lock", "_most", "_spent", "_start", "_was_over", "_window")
+    __slots__ = ("_clock", "_ends", "_most", "_most_now", "_spent", "_start", "_window")
 
     FORGIVEN = 10
 
@@ -125,28 +101,29 @@ class CpuBudget:
         self._clock = clock
         self._window = window_ns
         self._most = int(share * window_ns)
-        self._lock = allocate_lock()
+        self._most_now = self._most * self.FORGIVEN
         self._start = clock()
+        self._ends = self._start + window_ns
         self._spent = 0
-        self._was_over = False
 
     def spend(self, cost_ns: int) -> bool:
         """Add what a hit has cost; True: the probe costs too much, and is to be disabled."""
-        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
-            return False
-        try:
-            self._turn()
-            self._spent += cost_ns
-            most = self._most if self._was_over else self._most * self.FORGIVEN
-            return self._spent > most
-        finally:
-            self._lock.release()
+        return self.spend_at(self._clock(), cost_ns)
 
-    def _turn(self) -> None:
-        windows = (self._clock() - self._start) // self._window
-        if windows > 0:
-            self._was_over = windows == 1 and self._spent > self._most
+    def spend_at(self, now: int, cost_ns: int) -> bool:
+        """The same, for who has looked at the clock."""
+        if now >= self._ends:
+            self._turn(now)
+        spent = self._spent = self._spent + cost_ns
+        return spent > self._most_now
+
+    def _turn(self, now: int) -> None:
+        windows = (now - self._start) // self._window
+        if windows > 0:  # else another thread was here before us
+            was_over = windows == 1 and self._spent > self._most
+            self._most_now = self._most if was_over else self._most * self.FORGIVEN
             self._start += windows * self._window
+            self._ends = self._start + self._window
             self._spent = 0
 
 

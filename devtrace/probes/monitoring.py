@@ -97,6 +97,9 @@ class Monitoring(Engine):
                 self._listen(code)
             self._listen_everywhere()
 
+    def forget_lock(self) -> None:
+        self._lock = RLock()
+
     def discover(self, is_on: bool) -> bool:
         """False, too, where no second tool id is free."""
         with self._lock:

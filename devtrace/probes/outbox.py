@@ -14,13 +14,12 @@ Standard library only: a guest imports this.
 from __future__ import annotations
 
 import os
-import threading
 from _thread import allocate_lock
 from collections import deque
 from time import time_ns
 
 from devtrace.ids import is_session_id, is_span_id, new_session_id
-from devtrace.probes import wire
+from devtrace.probes import registry, wire
 from devtrace.probes.hits import BROKEN, CONDITION, LOG
 from devtrace.store.spool import SESSION_FRAME, SpoolWriter
 
@@ -64,7 +63,7 @@ class Outbox:
         self._actor = f"agent:{agent}" if agent and agent != "manual" else "human"
         self._started_us = time_ns() // 1000
         self._redact: Callable[[str], str] = hits.redact
-        self._client = wire.client(_name(hits.redact), str(os.getpid()))
+        self._client: dict[str, str] = {}  # who we are; made with the first event
 
     @property
     def is_empty(self) -> bool:
@@ -102,7 +101,7 @@ class Outbox:
         self._is_inherited = True
         self._news.clear()
         self.sent = self.unwritten = 0
-        self._client = {**self._client, "applicationInstanceId": str(os.getpid())}
+        self._client = {}
         if self.sink is not None:
             self.sink.forget()
 
@@ -110,7 +109,7 @@ class Outbox:
         """The name, payload, time, thread and duration of what happened first among what waits."""
         if self._hits.waiting and (not self._news or self._hits.waiting[0].at_ns <= self._news[0][2]):
             hit = self._hits.waiting.popleft()
-            hit.thread = self._redact(_thread_name(hit.thread_id))
+            hit.thread = self._redact(hit.thread or str(hit.thread_id))
             name, payload = _told(hit)
             return name, payload, hit.at_ns, hit.thread, hit.duration_ns
         if self._news:
@@ -121,6 +120,7 @@ class Outbox:
         self, name: str, payload: dict[str, Any], at_ns: int, thread: str, duration_ns: int | None
     ) -> None:
         uuid = _uuid()
+        self._client = self._client or wire.client(_name(self._redact), str(os.getpid()))
         data = {
             "name": name,
             "uuid": uuid,
@@ -177,7 +177,7 @@ class Outbox:
             "cwd": None,
             "started_us": self._started_us,
             "status": "active" if ended_us is None else "ended",
-            "meta": {"pid": os.getpid()},
+            "meta": {"pid": os.getpid(), "started": registry.started()},  # by which it is known to be alive
         }
         if ended_us is not None:
             columns["ended_us"] = ended_us
@@ -204,14 +204,6 @@ def _without_floats(value: Any) -> Any:
     if type(value) is list:
         return [_without_floats(inner) for inner in value]
     return {"__tpd_type__": "float", "__repr__": repr(value)} if type(value) is float else value
-
-
-def _thread_name(ident: int) -> str:
-    """Of a thread that Python knows; its number else. No method of the program's is called."""
-    thread = threading._active.get(ident)  # type: ignore[attr-defined]
-    names = object.__getattribute__(thread, "__dict__") if isinstance(thread, threading.Thread) else {}
-    name = dict.get(names, "_name") if type(names) is dict else None
-    return name if type(name) is str else str(ident)
 
 
 def _name(redact: Callable[[str], str]) -> str:

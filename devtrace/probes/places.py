@@ -6,8 +6,9 @@ is compared with what the file compiles to now. A time of change proves nothing,
 may be stale or missing; and the text that linecache or the loader give is read from the file again. Where an
 import hook rewrites modules (pytest's does), the lines in which functions begin must do.
 
-Lives here: `resolve`, `Resolution`, `Place`. Not here: the text (source.py), the bytecode (statements.py),
-what is alive (living.py), the words (locations.py). Standard library only: a guest imports this.
+Lives here: `resolve`, `Resolution`, `Place`, `File`. Not here: the text (source.py), the bytecode
+(statements.py), what is alive (living.py), the words (locations.py). Standard library only: a guest imports
+this.
 """
 
 from __future__ import annotations
@@ -25,14 +26,16 @@ from devtrace.probes.statements import beginnings, lines_of
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
     from types import CodeType
     from typing import Any
 
     from devtrace.probes.locations import Location
     from devtrace.probes.source import Source
 
+_HOUSE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 PENDING, INSTALLED = "pending", "installed"
+NOT_IMPORTED = "the file is not imported yet"
 _MOST_CANDIDATES = 10
 _IS_FUNCTION = 3  # co_flags: CO_OPTIMIZED | CO_NEWLOCALS, which a class's body and a module's have not both
 _COMPREHENSIONS = {"<listcomp>", "<setcomp>", "<dictcomp>", "<genexpr>"}
@@ -114,7 +117,7 @@ class Resolution:
         if self.places:
             return ""
         if not self._is_loaded:
-            return "the file is not imported yet"
+            return NOT_IMPORTED
         if self._spots[0].qualname == "<module>":
             return "the module has run already: its own lines run again when it is reloaded"
         return "no function with that line is known yet; it is waited for"
@@ -195,19 +198,20 @@ def resolve(location: Location, *, maps: Iterable[tuple[str, str]] = (), nearest
     """
     path = _path_of_module(location.module) if location.module else mapped(location.file, maps)
     bases = {os.path.basename(path), os.path.basename(_real(path))}
-    codes = live_code(lambda name: os.path.basename(name) in bases).codes
-    file = _file(path, {code.co_filename for code in codes} | _loaded(bases))
+    codes = live_code(lambda name: os.path.basename(name) in bases and not _is_ours(name)).codes
+    file = _file(path, {code.co_filename for code in codes} | loaded_files(bases))
     codes = [code for code in codes if file.is_of(code.co_filename)]
     if location.function:
-        spots = _functions(file, codes, location.function)
+        spots = functions_named(file, location.function, codes)
     else:
-        spots = [_line(file, codes, location.line, nearest)]
+        spots = [spot_of_line(file, location.line, codes, nearest=nearest)]
     resolution = Resolution(file, spots, location.what, location.line)
     resolution.place_among(codes)
     return resolution
 
 
-def _line(file: File, codes: list[CodeType], line: int, nearest: bool) -> Spot:
+def spot_of_line(file: File, line: int, codes: Sequence[CodeType] = (), *, nearest: bool = False) -> Spot:
+    """Of the file's text, else of the code that is alive. Raises Refused INVALID_LINE."""
     try:
         return file.source.spot(line) if file.source else _bare_spot(file, codes, line)
     except NoCode as error:
@@ -219,7 +223,7 @@ def _line(file: File, codes: list[CodeType], line: int, nearest: bool) -> Spot:
         raise Refused(400, "INVALID_LINE", f"{error.why}{hint}", details) from error
 
 
-def _bare_spot(file: File, codes: list[CodeType], line: int) -> Spot:
+def _bare_spot(file: File, codes: Sequence[CodeType], line: int) -> Spot:
     """Without its text, from what is alive of it: a line at which a function begins is its entry."""
     for code in codes:
         if code.co_firstlineno == line and _is_def(code):
@@ -231,8 +235,8 @@ def _bare_spot(file: File, codes: list[CodeType], line: int) -> Spot:
     raise NoCode(line, f"no code of line {line} is alive, and {file.why_no_source}", tuple(around))
 
 
-def _functions(file: File, codes: list[CodeType], name: str) -> list[Spot]:
-    """All of that name: a function may be defined in several branches."""
+def functions_named(file: File, name: str, codes: Sequence[CodeType] = ()) -> list[Spot]:
+    """All of that name, which may be defined in several branches. Raises Refused FUNCTION_NOT_FOUND."""
     if file.source is not None:
         there = file.source.functions()
     else:
@@ -273,7 +277,7 @@ def _is_entered(code: CodeType, spot: Spot) -> bool:
 
 def _file(path: str, names: set[str]) -> File:
     """Of the names that live code and modules have."""
-    if os.path.isfile(path):
+    if os.path.isfile(path) and not _is_ours(_real(path)):
         real = _real(path)
         return File(real, [name for name in names if _real(name) == real])
     if path in names:
@@ -284,7 +288,7 @@ def _file(path: str, names: set[str]) -> File:
         if name.endswith(ending) or _real(name).endswith(ending):
             by_real.setdefault(_real(name), []).append(name)
     if not by_real:
-        by_real = {_real(found): [] for found in _on_disk(path)}
+        by_real = {real: [] for found in _on_disk(path) if not _is_ours(real := _real(found))}
     if len(by_real) > 1 or path == "__init__.py":
         raise _ambiguous(path, sorted(by_real))
     for real, of_it in by_real.items():
@@ -329,10 +333,15 @@ def _path_of(module: object) -> str:
     return path if type(path) is str else ""
 
 
-def _loaded(bases: set[str]) -> set[str]:
+def loaded_files(bases: set[str]) -> set[str]:
     """Files of modules that may have no function."""
     paths = map(_path_of, list(sys.modules.values()))
-    return {path for path in paths if path and os.path.basename(path) in bases}
+    return {path for path in paths if path and os.path.basename(path) in bases and not _is_ours(path)}
+
+
+def _is_ours(path: str) -> bool:
+    """Whether it is a file of DevTrace, which is in the program and no part of it."""
+    return path.startswith(_HOUSE)
 
 
 def _is_imported_as_it_is(file: File) -> bool:

@@ -21,7 +21,7 @@ from devtrace.probes.engine import EngineBusy
 from devtrace.probes.fields import Refused
 from devtrace.probes.hits import Probe
 from devtrace.probes.locations import BadLocation, Location, parse_location
-from devtrace.probes.places import resolve
+from devtrace.probes.places import NOT_IMPORTED, loaded_files, resolve
 from devtrace.probes.point import ERROR, EXPIRED, INSTALLED, PENDING, REMOVED, Placed
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
@@ -41,11 +41,11 @@ _NOT_YET = "FILE_NOT_FOUND"
 class _Slot:
     """One point and where it sits. `resolution` None: its file was found nowhere yet."""
 
-    __slots__ = ("base", "failure", "is_armed", "probe", "resolution", "stamp")
+    __slots__ = ("bases", "failure", "is_armed", "probe", "resolution", "stamp")
 
-    def __init__(self, probe: Probe, base: str):
+    def __init__(self, probe: Probe, bases: tuple[str, ...]):
         self.probe = probe
-        self.base = base
+        self.bases = bases  # what its file may be called, without folders
         self.resolution: Resolution | None = None
         self.stamp: tuple[int, int] | None = None
         self.failure = ""
@@ -67,13 +67,14 @@ class Placing:
         self._missed: deque[CodeType] = deque()  # new code that found us busy
         self._bases: set[str] = set()  # names of files of which new code is of interest
         self.is_discovering = False
+        self.is_early = False  # the program has not begun: what it is made of is not there yet
 
     def find(self, point: Point) -> Placed:
         """Where a point is going to sit. Raises Refused, as `places.resolve`, and 400 INVALID_LOCATION."""
         resolution = resolve(_location(point), nearest=point.settings["nearest"])
         with self._lock:
             self._found[point.id] = resolution
-        return self._placed(resolution)
+        return self._placed(point, resolution)
 
     def settle(self, point: Point) -> None:
         """Arm the point, or disarm it, as it wants to be now. Raises nothing."""
@@ -136,11 +137,15 @@ class Placing:
     def _new_slot(self, point: Point) -> _Slot:
         location = _location(point)
         what = location.what
-        base = os.path.basename(location.file) or location.module.rpartition(".")[2] + ".py"
-        return _Slot(Probe(point, what, self._hits.encoder_of), base)
+        last = location.module.rpartition(".")[2]
+        bases = (os.path.basename(location.file),) if location.file else (f"{last}.py", "__init__.py")
+        return _Slot(Probe(point, what, self._hits.encoder_of), bases)
 
     def _resolve(self, slot: _Slot) -> None:
         point = slot.probe.point
+        if self.is_early and not loaded_files(set(slot.bases)):
+            self._points.report(point.id, Placed(PENDING, NOT_IMPORTED))
+            return
         try:
             found = self._found.pop(point.id, None)
             if found is None:
@@ -152,10 +157,13 @@ class Placing:
                 slot, Placed(ERROR if slot.failure else PENDING, slot.failure or _why_not_yet(point))
             )
             return
-        slot.failure = ""
+        if slot.failure:  # it is another text than the one that was refused
+            slot.failure = ""
+            self._points.report(point.id, Placed(PENDING, ""))
+            slot.probe.take(self._points.get(point.id) or point, self._hits.encoder_of)
         slot.resolution = found
         slot.probe.what = found.what
-        slot.base = os.path.basename(found.file)
+        slot.bases = (os.path.basename(found.file),)
         slot.stamp = _stamp(found.file)
 
     def _arm(self, slot: _Slot) -> None:
@@ -170,7 +178,7 @@ class Placing:
         if slot.failure:
             self._report(slot, Placed(ERROR, slot.failure))
         elif point.standing.status != ERROR:
-            self._report(slot, self._placed(resolution))
+            self._report(slot, self._placed(point, resolution))
 
     def _is_arming(self, slot: _Slot, places: Iterable[Place]) -> bool:
         """Whether all is armed. What keeps us from it is told in the point's standing."""
@@ -193,7 +201,7 @@ class Placing:
 
     def _seen(self, code: CodeType) -> None:
         base = os.path.basename(code.co_filename)
-        for slot in [slot for slot in self._slots.values() if slot.base == base]:
+        for slot in [slot for slot in self._slots.values() if base in slot.bases]:
             if slot.resolution is None or self._is_stale(slot, code):
                 self._engine.drop(slot.probe)
                 slot.is_armed = False
@@ -206,10 +214,12 @@ class Placing:
             self._arm(slot)
         self._discover()
 
-    def _placed(self, resolution: Resolution) -> Placed:
+    def _placed(self, point: Point, resolution: Resolution) -> Placed:
         return Placed(
             INSTALLED if resolution.places else PENDING,
-            resolution.message or (self._engine.misses if resolution.places else ""),
+            resolution.message
+            or _another(point, resolution)
+            or (self._engine.misses if resolution.places else ""),
             resolved=resolution.resolved,
             file=resolution.file,
             line=resolution.line,
@@ -228,7 +238,8 @@ class Placing:
         self._discover()
 
     def _discover(self) -> None:
-        self._bases = {slot.base for slot in self._slots.values() if slot.probe.is_on}
+        hoping = [slot for slot in self._slots.values() if slot.probe.is_on or slot.failure]
+        self._bases = {base for slot in hoping for base in slot.bases}
         wanted = bool(self._bases)
         if wanted != self.is_discovering:
             self.is_discovering = self._engine.discover(wanted)
@@ -259,6 +270,21 @@ def _location(point: Point) -> Location:
 
 def _why_not_yet(point: Point) -> str:
     return f"no file of that name is loaded, on sys.path or in the current folder: {point.where}"
+
+
+def _another(point: Point, resolution: Resolution) -> str:
+    """Whether the file is another one than who set the point has, as the hash that he gave tells."""
+    wanted = point.settings["file_hash"]
+    if not wanted:
+        return ""
+    import hashlib  # not before somebody gives one
+
+    try:
+        with open(resolution.file, "rb") as file:
+            found = hashlib.sha256(file.read()).hexdigest()
+    except OSError:
+        return "the file cannot be read, to be compared with file_hash"
+    return "" if found == wanted.lower() else "the file is another one than file_hash says: lines may differ"
 
 
 def _stamp(path: str) -> tuple[int, int] | None:

@@ -129,16 +129,22 @@ class Points:
         self._tell(point)
         return point
 
-    def take(self, point: Point) -> Point:
+    def take(self, point: Point, ended: str = "") -> None:
         """Take in a point as others have set it; what happened here to the one before it stays.
 
-        Raises Refused 429 TOO_MANY_POINTS.
+        `ended`: why it has expired elsewhere; such a one is not taken in anew. Raises Refused 429
+        TOO_MANY_POINTS.
         """
         with self._lock:
             before = self._points.get(point.id)
             if before is not None:
                 point = self._swap(point.following(before))
-        return self.add(point) if before is None else self._told(point)
+                if ended:
+                    point.standing.status, point.standing.status_message = EXPIRED, ended
+        if before is not None:
+            self._tell(point)
+        elif not ended:
+            self.add(point)
 
     def change(self, point_id: str, body: object) -> Point:
         """Change what the body names. Raises Refused: 404, and as `Point.changed`."""
@@ -228,10 +234,6 @@ class Points:
         self._points = {
             name: point for name, point in self._points.items() if point.standing.status != EXPIRED
         }
-
-    def _told(self, point: Point) -> Point:
-        self._tell(point)
-        return point
 
     def _tell(self, point: Point | None) -> None:
         for listener in tuple(self.listeners):

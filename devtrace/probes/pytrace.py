@@ -44,6 +44,8 @@ _IS_RESUMED = 3  # the bits of its argument that say after what: nothing, yield,
 _RETURNS = {opmap[name] for name in ("RETURN_VALUE", "RETURN_CONST", "RETURN_GENERATOR") if name in opmap}
 _YIELDS = {opmap[name] for name in ("YIELD_VALUE", "SEND", "RESUME")}  # 3.13+ is at the RESUME behind it
 _SWALLOWS = {opmap[name] for name in ("FOR_ITER", "SEND")}  # a StopIteration that nobody ever sees
+_SHARES = 0x10 | 0x20 | 0x80 | 0x200  # co_flags: nested; a generator, coroutine or both, which goes on
+_WRITES_BACK = sys.version_info < (3, 13)  # PEP 667
 _MOST_SEEN = 50_000  # code objects of which discovery remembers that it has told
 _MOST_FRAMES = 10_000  # of one thread's stack
 _C_CALL, _C_EXCEPTION, _C_LINE, _C_RETURN = range(4)  # Include/cpython/pystate.h, PyTrace_*
@@ -106,6 +108,9 @@ class PyTrace(Engine):
             for code in self._table.holding(key):
                 self._table.drop(code, key)
             self._settle()
+
+    def forget_lock(self) -> None:
+        self._lock = threading.RLock()
 
     def discover(self, is_on: bool) -> bool:
         """False, too, where another tool has the place."""
@@ -199,6 +204,8 @@ class PyTrace(Engine):
                 self._tell(code)
             table = self._table
             if number not in table.codes:
+                if code.co_flags & _SHARES:
+                    _refresh(frame)
                 return None
             if number in table.entries and _is_start(frame):
                 for key, what in table.entries[number]:
@@ -206,6 +213,7 @@ class PyTrace(Engine):
         except Exception as error:
             if not self._swallows(error):
                 raise
+        _refresh(frame)
         return self._local
 
     def _happened(self, frame: FrameType, event: str, arg: Any) -> Any:
@@ -228,6 +236,7 @@ class PyTrace(Engine):
         except Exception as error:
             if not self._swallows(error):
                 raise
+        _refresh(frame)
         return self._local
 
     def _line(self, frame: FrameType, lines: dict[int, dict[int | None, tuple[Key, ...]]]) -> None:
@@ -268,6 +277,15 @@ class PyTrace(Engine):
         is_swallowed = is_ours(error)
         self.failures += is_swallowed
         return is_swallowed
+
+
+def _refresh(frame: FrameType) -> None:
+    """Up to 3.12 the interpreter writes a frame's variables back after each call of a trace function, as they
+    stood when `f_locals` was read last. What other threads have put into shared cells since would be undone.
+    """
+    code = frame.f_code
+    if _WRITES_BACK and (code.co_cellvars or code.co_freevars):
+        _ = frame.f_locals
 
 
 def _is_start(frame: FrameType) -> bool:

@@ -17,12 +17,14 @@ from __future__ import annotations
 import operator
 import sys
 
+from devtrace.probes.hiding import hides_name
 from devtrace.probes.kinds import (
     EXACT,
     MISSING,
     MIXED_TABLES,
     MOST_ELEMENTS,
     SCALARS,
+    SECRET,
     SEQUENCES,
     SETS,
     SIZED,
@@ -46,6 +48,7 @@ if TYPE_CHECKING:
 
 MOST_TEXT = 100_000  # characters or bytes that are searched
 
+_LONGEST_NAME = 128
 _MOST_DEPTH = 50
 _MOST_SAME = 1_000_000  # characters of two equally long texts that are compared
 _CHARACTERS = 10  # of a text that count as one element, when what it is in is copied
@@ -70,6 +73,16 @@ def find(table: dict[Any, Any], key: Any) -> Any:
     if is_strange:
         raise Unsafe("looking that key up would compare it by the program's code")
     return MISSING
+
+
+def unless_hidden(key: Any, value: Any) -> Any:
+    """The value, or SECRET where its key is a secret's name."""
+    kind = type(key)
+    if kind is not str and kind is not bytes:
+        return value
+    name = key if kind is str else key[:_LONGEST_NAME].decode("latin-1")
+    is_told = value is None or (type(value) is str and not value)
+    return SECRET if not is_told and hides_name(name) else value
 
 
 def _is_plain_key(key: Any) -> bool:
@@ -119,7 +132,10 @@ def _copied(value: Any, room: list[int], depth: int) -> Any:
         raise Unsafe("it is nested too deeply, or holds itself")
     if kind is dict:
         pairs = taken(dict.items(value), room[0])
-        return {_copied(key, room, depth - 1): _copied(inner, room, depth - 1) for key, inner in pairs}
+        return {
+            _copied(key, room, depth - 1): _copied(unless_hidden(key, inner), room, depth - 1)
+            for key, inner in pairs
+        }
     if id(kind) in SIZED:
         return kind(_copied(one, room, depth - 1) for one in taken(value, room[0]))
     if native(kind) in _SAYING_THEMSELVES and _has_own_zone(value):
@@ -170,7 +186,7 @@ def item(value: Any, key: Any) -> Any:
     if is_dict(kind):
         if (found := find(value, key)) is MISSING:
             raise KeyError(key)
-        return found
+        return unless_hidden(key, found)
     if id(kind) not in EXACT and native(kind) != "collections.deque":
         raise refusal(kind, "an item of")
     if id(type(key)) not in EXACT:

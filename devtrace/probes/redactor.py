@@ -12,7 +12,8 @@ from _thread import allocate_lock
 
 from devtrace.config import Config
 from devtrace.policy.chain import WITHHELD, Policy
-from devtrace.policy.quick import quick_look
+from devtrace.policy.quick import Look, quick_look
+from devtrace.probes.engine import is_ours
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class Redactor:
 
     def __init__(self, workspace: Workspace | None, environ: Mapping[str, str]):
         self._policy = _policy(workspace, environ)
-        self._looks_closer = quick_look(self._policy)
+        self._policy.is_passed_on = _is_passed_on
+        self._looks_closer: Look = self._first_look
         self._lock = allocate_lock()
 
     def __call__(self, text: str) -> str:
@@ -43,6 +45,11 @@ class Redactor:
             return self._policy.redact_text(text)
         finally:
             self._lock.release()
+
+    def _first_look(self, text: str) -> bool:
+        """The patterns take their time to be made, and most programs are never hit."""
+        self._looks_closer = quick_look(self._policy)
+        return self._looks_closer(text)
 
     def hides(self, text: str) -> bool:
         """Whether the text holds a secret."""
@@ -59,6 +66,11 @@ class Redactor:
     def forget_lock(self) -> None:
         """In a forked child: a thread that is not here may have held it."""
         self._lock = allocate_lock()
+
+
+def _is_passed_on(error: BaseException) -> bool:
+    """What a handler of a signal raised while we were at it is the program's."""
+    return isinstance(error, Exception) and not is_ours(error)
 
 
 def _policy(workspace: Workspace | None, environ: Mapping[str, str]) -> Policy:

@@ -1,6 +1,7 @@
 """Which Python programs of a store can be asked: a file of each, and how they are woken.
 
-    .devtrace/run/python/<pid>   a line of JSON: {pid, started, python, session, span, socket, engine, wakes}
+    .devtrace/run/python/<pid>   a line of JSON: {pid, started, python, session, span, socket, engine, wakes,
+                                 space, program}
 
 A program writes its file as it starts (devtrace/bootstrap/reach.py) and takes it away as it ends; of one that
 was killed it is taken away by who looks next. Command line and directory are not written there, for they may
@@ -40,6 +41,8 @@ def write(workspace: Workspace, entry: dict[str, Any]) -> None:
     """Put this process's file in the place of the one before. Raises OSError."""
     place = folder(workspace)
     place.mkdir(mode=0o700, exist_ok=True)
+    if place.is_symlink():
+        raise OSError(f"{place} leads somewhere else")
     made = place / f".{entry['pid']}"
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
     fd = os.open(made, flags, 0o600)
@@ -57,19 +60,21 @@ def take_away(workspace: Workspace, pid: int) -> None:
 
 def registered(workspace: Workspace) -> list[dict[str, Any]]:
     """Those that are alive, by their pids, with `argv`, `cwd` and `executable`; files of the dead go."""
-    found = []
+    found, space = [], number("ns/pid")
     try:
         names = sorted((name for name in os.listdir(folder(workspace)) if name.isdecimal()), key=int)
     except OSError:
         return []
     for name in names:
         entry = _read(folder(workspace) / name)
-        if entry is None or entry["pid"] != int(name):
-            continue
+        if entry is None or entry["pid"] != int(name) or entry["space"] != space:
+            continue  # in another pid namespace its number is another's
         if is_there(entry["pid"], entry["started"]):
-            found.append({**entry, **_told(entry["pid"])})
+            if number("exe", entry["pid"]) in (0, entry["program"]):  # else it has become another program
+                found.append({**entry, **_told(entry["pid"])})
         else:
             (folder(workspace) / name).unlink(missing_ok=True)
+            _unlink_socket(entry)
     return found
 
 
@@ -99,6 +104,14 @@ def started(pid: int | str = "self") -> int:
         return 0
 
 
+def number(name: str, pid: int | str = "self") -> int:
+    """By which a process's pid namespace (`ns/pid`) or program (`exe`) is known again; 0: not told."""
+    try:
+        return os.stat(f"/proc/{pid}/{name}").st_ino
+    except OSError:
+        return 0
+
+
 def is_there(pid: int, since: int) -> bool:
     """Whether that very process is alive, and no later one of its number."""
     try:
@@ -108,6 +121,16 @@ def is_there(pid: int, since: int) -> bool:
     except OSError:
         return False  # somebody else's: it is not the one that wrote here
     return not since or started(pid) in (0, since)
+
+
+def _unlink_socket(entry: dict[str, Any]) -> None:
+    """What the dead one has left in the folder of all programs, by the name that only it gave."""
+    path: str = entry["socket"]
+    if os.path.basename(path).startswith(f"probes-{entry['pid']}-"):
+        try:
+            os.unlink(path)
+        except OSError:
+            return
 
 
 def _read(path: Path) -> dict[str, Any] | None:
@@ -122,7 +145,7 @@ def _read(path: Path) -> dict[str, Any] | None:
     if not isinstance(entry, dict):
         return None
     kinds = {"pid": int, "started": int, "python": str, "session": str, "span": str, "socket": str,
-             "engine": str, "wakes": bool}  # fmt: skip
+             "engine": str, "wakes": bool, "space": int, "program": int}  # fmt: skip
     return entry if all(type(entry.get(name)) is kind for name, kind in kinds.items()) else None
 
 

@@ -1,7 +1,7 @@
 """Where the names of an expression are sought: a frame, and what a probe adds to it.
 
-Lives here: `FrameScope`, what a name stands for. Not here: reading the values found (reading.py), the text of
-an expression (expressions.py). Standard library only: a guest imports this.
+Lives here: `FrameScope`, `Unreadable`, what a name stands for. Not here: reading the values found
+(reading.py), the text of an expression (expressions.py). Standard library only: a guest imports this.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from devtrace.probes.kinds import (
     named,
     taken,
 )
+from devtrace.probes.reading import unless_hidden
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,21 +52,16 @@ _TYPES = {
 
 
 class FrameScope:
-    """The names of a frame as it stands. `locals` are read at the first use: before 3.13 they are dear."""
+    """The names of a frame as it stands. Before 3.13 its locals are dear: who needs none makes no scope."""
 
-    __slots__ = ("_locals", "extra", "frame")
+    __slots__ = ("extra", "frame", "locals")
 
     def __init__(self, frame: FrameType, extra: Mapping[str, Any] | None = None):
         self.frame = frame
         self.extra = extra
-        self._locals: Any = None
-
-    @property
-    def locals(self) -> Mapping[str, Any]:
-        found = self._locals
-        if found is None:
-            found = self._locals = _safe_locals(self.frame.f_locals)
-        return found  # type: ignore[no-any-return]  # a dict, or 3.13's view of a frame
+        known: Any = frame.f_locals
+        kind = type(known)
+        self.locals: Mapping[str, Any] = known if kind is dict or kind is _VIEW else _of_others(known)
 
     @property
     def globals(self) -> dict[str, Any]:
@@ -82,7 +78,8 @@ class FrameScope:
         rest: Any = ()
         if code.co_flags & _VARARGS:
             rest = known.get(code.co_varnames[code.co_argcount + code.co_kwonlyargcount], ())
-        return (*(known[name] for name in names), *(rest if type(rest) is tuple else ()))
+        given = (unless_hidden(name, known[name]) for name in names)
+        return (*given, *(rest if type(rest) is tuple else ()))
 
     @property
     def own_names(self) -> frozenset[str]:
@@ -106,13 +103,28 @@ def _names_of(code: CodeType) -> frozenset[str]:
     return frozenset(code.co_varnames + code.co_cellvars + code.co_freevars)
 
 
-def _safe_locals(found: Any) -> Any:
+class Unreadable:
+    """In the place of names that are kept in an object of the program's: who asks for one is refused."""
+
+    __slots__ = ("_why",)
+
+    def __init__(self, why: str):
+        self._why = why
+
+    def get(self, _name: str, _default: object = None) -> Any:
+        raise Unsafe(self._why)
+
+    __contains__ = __getitem__ = get
+
+    def keys(self) -> Any:
+        raise Unsafe(self._why)
+
+
+def _of_others(found: Any) -> Any:
     """A class's body, or exec(), may keep its names in an object of the program's."""
     kind = type(found)
-    if kind is dict or kind is _VIEW:
-        return found
     if not is_kind(kind, dict):
-        raise Unsafe(f"the names here are kept in a {class_name(kind)}")
+        return Unreadable(f"the names here are kept in a {class_name(kind)}")
     pairs = taken(dict.items(found), dict.__len__(found))
     return {name: value for name, value in pairs if type(name) is str}
 
@@ -141,7 +153,7 @@ def elsewhere(scope: Scope, get: Callable[[str, Any], Any], name: str) -> Any:
     if name == "args":
         return scope.args
     if name == "locals":
-        return dict(scope.locals)
+        return {known: unless_hidden(known, value) for known, value in dict(scope.locals).items()}
     if name == "this" and (found := get("self", MISSING)) is not MISSING:
         return found
     if (found := named(scope.globals, name)) is not MISSING:

@@ -13,6 +13,7 @@ from weakref import ref
 
 from devtrace.probes.anatomy import class_of, names_of
 from devtrace.probes.hiding import REDACTED, Hidden, hides_name
+from devtrace.probes.kinds import Secret
 from devtrace.probes.leaves import MOST_EXACT, SHORT, quoted_size
 from devtrace.probes.markers import line
 from devtrace.probes.walk import Walk
@@ -168,6 +169,8 @@ class Encoder:
     def show(self, value: Any) -> str:
         """A value in a log message: a text as it is, an exception by its message, else as Python has it."""
         kind = type(value)
+        if kind is Secret:
+            return REDACTED
         if self.callback is None:
             if kind is str and len(value) <= self.limits.max_string:
                 return self.redact(value)

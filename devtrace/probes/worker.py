@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 
 _LONGEST_S = 3_600  # of one sleep: a descriptor wakes it sooner
+_SHORT_S = 0.05  # a sleep that nobody needs to cut short
 _PAUSE_S = 0.0005
 _MOST_FAILURES = 100  # of turns, one after the other: then something is broken for good
 
@@ -58,11 +59,16 @@ class Worker:
         return self._is_running
 
     def wake(self) -> None:
-        """Let it turn once more. Waits for nothing, and never raises."""
+        """Let it turn once more, soon. Waits for nothing, and raises only what a handler of a signal did."""
         self._is_wanted = True
         if self._is_running:
             if self._is_sleeping:
-                self._ring()
+                self._is_sleeping = False  # one ring is enough
+                try:
+                    self._ring()
+                except BaseException:  # a handler of a signal raised it, perhaps before the ring
+                    self._is_sleeping = True
+                    raise
             return
         if self._is_over:
             return
@@ -144,9 +150,10 @@ class Worker:
         poll.register(pipe.reads, select.POLLIN)
         for fd, mask in fds:
             poll.register(fd, mask)
-        self._is_sleeping = True
+        is_long = pause > _SHORT_S
+        self._is_sleeping = is_long
         try:
-            found = poll.poll(0 if self._is_wanted else min(_LONGEST_S, pause) * 1000)
+            found = poll.poll(0 if is_long and self._is_wanted else min(_LONGEST_S, pause) * 1000)
         finally:
             self._is_sleeping = False
         for fd, mask in found:

@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, TypeVar
 import devtrace
 from devtrace import config, workspace
 from devtrace.errors import DevTraceError
+from devtrace.probes.engine import choose
 from devtrace.query.events import list_events
 from devtrace.query.filters import Filters
 from devtrace.query.sessions import list_sessions
@@ -55,7 +56,7 @@ class Finding(NamedTuple):
 
 def doctor(environ: Mapping[str, str], start: Path | None = None) -> list[Finding]:
     """All findings, section by section: platform, shells, store, sessions, settings, environment."""
-    findings = [*_platform(environ), *_shells(environ)]
+    findings = [*_platform(environ), *_shells(environ), *_probes(environ)]
     found = _tried("store", "store", lambda: workspace.find(start))
     if isinstance(found, Finding):
         missing = "no .devtrace/" in found.chosen
@@ -89,6 +90,12 @@ def _platform(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield Finding(section, scratch.what, scratch.chosen, scratch.because, NOTE if place is None else OK)
     watch = nested.Watch.technique()
     yield Finding(section, watch.what, watch.chosen, watch.because)
+
+
+def _probes(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """What would watch the lines of a program that this very Python runs: each has its own."""
+    engine = choose(environ.get("TRACEPOINTDEBUG_ENGINE", "auto").strip().lower())
+    yield Finding("probes", f"python {platform.python_version()}", engine.name, engine.because)
 
 
 def _shells(environ: Mapping[str, str]) -> Iterator[Finding]:

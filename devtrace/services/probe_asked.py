@@ -22,13 +22,13 @@ from devtrace.probes.fields import LOGPOINT, TRACEPOINT, Refused
 from devtrace.probes.hiding import hides_name
 from devtrace.probes.limits import HitCount
 from devtrace.probes.locations import BadLocation, Location, mapped, parse_location, with_slashes
+from devtrace.probes.places import File, functions_named, spot_of_line
 from devtrace.probes.point import Grammar, Point, point_from_json
-from devtrace.probes.source import NoCode, Source, Unreadable
 from devtrace.probes.template import parse_template
 
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SPAN = re.compile(r"(?:\d+(?:\.\d+)?[smhd])+")
-_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?(?::(\d+))?")
+_RATE = re.compile(r"(\d+(?:\.\d+)?)(?:/([smh]))?(?::(\d{1,9}))?", re.ASCII)
 _MOST_FILES = 50_000  # that are looked at below the root
 _MOST_CANDIDATES = 10
 _NOT_LOOKED_INTO = {"node_modules", "__pycache__", "venv", "site-packages"}
@@ -148,7 +148,7 @@ def _located(asked: Asked, here: Path, root: Path) -> tuple[Location, bool]:
         is_nowhere = not found and not is_mapped
         place.file = target if is_mapped else found or place.file
     if found:
-        _check(Path(found), place, asked.nearest)
+        _check(found, place, asked.nearest)
     return place, is_nowhere
 
 
@@ -213,31 +213,12 @@ def _files(root: Path) -> Iterator[str]:
                 yield f"{folder}/{name}"
 
 
-def _check(path: Path, place: Location, nearest: bool) -> None:
+def _check(path: str, place: Location, nearest: bool) -> None:
     """Raises Refused INVALID_LINE or FUNCTION_NOT_FOUND; what our own Python cannot read is not judged."""
-    try:
-        source = Source(path.read_bytes())
-    except (OSError, Unreadable):
+    file = File(path, ())
+    if file.source is None:
         return
     if place.function:
-        _check_function(source, path, place.function)
-        return
-    try:
-        source.spot(place.line)
-    except NoCode as error:
-        if nearest and error.nearest:
-            return
-        hint = f"; try {' or '.join(map(str, error.nearest))}" if error.nearest else ""
-        details = {"line": place.line, "nearest": list(error.nearest)}
-        raise Refused(400, "INVALID_LINE", f"{error.why}{hint}", details) from None
-
-
-def _check_function(source: Source, path: Path, name: str) -> None:
-    spoken = {spot.qualname.replace(".<locals>", "") for spot in source.functions()}
-    if name.replace(".<locals>", "") in spoken:
-        return
-    last = name.rpartition(".")[2]
-    alike = sorted(one for one in spoken if one.rpartition(".")[2] == last)[:_MOST_CANDIDATES]
-    hint = f"; there is {' and '.join(alike)}" if alike else ""
-    details = {"function": name, "candidates": alike}
-    raise Refused(404, "FUNCTION_NOT_FOUND", f"{path.name} defines no {name}{hint}", details)
+        functions_named(file, place.function)
+    else:
+        spot_of_line(file, place.line, nearest=nearest)

@@ -17,8 +17,14 @@ from typing import NamedTuple
 
 from devtrace import bootstrap
 from devtrace.errors import EnvironmentError, TargetError, UsageError
-from devtrace.probes import registry
-from devtrace.services.probe_processes import command_line, environment, is_python, python_of, why_not
+from devtrace.services.probe_processes import (
+    command_line,
+    environment,
+    is_python,
+    python_of,
+    registered,
+    why_not,
+)
 from devtrace.workspace import Workspace
 
 _OLDEST = (3, 14)
@@ -120,14 +126,14 @@ def _wait(workspace: Workspace, pid: int, patience_s: float) -> None:
         if time.monotonic() > until:
             raise _refused(
                 pid,
-                f"it has not run our script within {patience_s:g} s: it sleeps, or is busy in C code",
-                "it will when it comes back; see `devtrace probe ps` later",
+                f"it has not run our script within {patience_s:g} s: it may sleep, or be busy in C code",
+                "if so it will when it comes back; see `devtrace probe ps` later",
             )
         time.sleep(_PAUSE_S)  # a file appears
 
 
 def _is_registered(workspace: Workspace, pid: int) -> bool:
-    return any(one["pid"] == pid for one in registry.registered(workspace))
+    return any(one["pid"] == pid for one in registered(workspace))
 
 
 def _write(path: Path, text: str) -> None:

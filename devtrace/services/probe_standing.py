@@ -4,8 +4,8 @@
     refused     in none, and one of them says that there is no such place
     pending, error, expired
 
-Lives here: `standing`, `listing`, `healths`, and their records. Not here: one program (probe_client.py),
-which there are (probe_processes.py), what is wanted (probe.py).
+Lives here: `standing`, `listing`, `healths`. Not here: one program (probe_client.py), which there are
+(probe_processes.py), what is wanted (probe.py), how it is said (probe_records.py).
 """
 
 from __future__ import annotations
@@ -16,11 +16,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
-from devtrace.probes.fields import Refused
 from devtrace.probes.point import ERROR, EXPIRED, INSTALLED, PENDING, Point
 from devtrace.services.probe import wanted
-from devtrace.services.probe_client import CANNOT_WAKE, TIMEOUT_S, NoAnswer, ask
-from devtrace.services.probe_processes import programs, unreachable
+from devtrace.services.probe_client import TIMEOUT_S, Ended, NoAnswer, ask
+from devtrace.services.probe_processes import programs
 from devtrace.workspace import Workspace
 
 SILENT, REFUSED = "silent", "refused"
@@ -56,7 +55,8 @@ class Standing(NamedTuple):
 
 def standing(workspace: Workspace, point: Point, *, timeout_s: float = TIMEOUT_S) -> Standing:
     """Ask every program of the store for the point; each has so many seconds, all at the same time."""
-    return summed(_asked(programs(workspace), lambda one: _reply(workspace, one, point.id, timeout_s)))
+    replies = _asked(programs(workspace), lambda one: _reply(workspace, one, point.id, timeout_s))
+    return summed([reply for reply in replies if reply is not None])
 
 
 def summed(replies: Sequence[Reply]) -> Standing:
@@ -89,7 +89,11 @@ def listing(workspace: Workspace) -> list[tuple[Point, Standing]]:
     answers = _asked(found, lambda one: _all_points(workspace, one))
     told = []
     for point in points:
-        replies = [_of(process, point.id, answer) for process, answer in zip(found, answers, strict=True)]
+        replies = [
+            _of(process, point.id, answer)
+            for process, answer in zip(found, answers, strict=True)
+            if answer is not None
+        ]
         has_ended = point.standing.status == EXPIRED
         ended = Standing(EXPIRED, "", point.standing.status_message, replies)
         told.append((point, ended if has_ended else summed(replies)))
@@ -119,14 +123,19 @@ def _asked(found: Sequence[dict[str, Any]], question: Callable[[dict[str, Any]],
         return list(threads.map(question, found))
 
 
-def _reply(workspace: Workspace, process: dict[str, Any], point_id: str, timeout_s: float) -> Reply:
-    """It may have to take the point in first: a point that it does not know yet is asked for again."""
+def _reply(workspace: Workspace, process: dict[str, Any], point_id: str, timeout_s: float) -> Reply | None:
+    """It may have to take the point in first: a point that it does not know yet is asked for again.
+
+    None: the program has ended meanwhile, and says nothing of any point.
+    """
     until = time.monotonic() + timeout_s
     while True:
         try:
             status, document = ask(
                 workspace, process, "GET", f"/points/{point_id}", timeout_s=max(until - time.monotonic(), 0.1)
             )
+        except Ended:
+            return None
         except NoAnswer as silence:
             return Reply(process, SILENT, "", silence.reason, {})
         told = document or {}
@@ -137,10 +146,12 @@ def _reply(workspace: Workspace, process: dict[str, Any], point_id: str, timeout
         time.sleep(_PAUSE_S)  # it reads the file again by itself, and tells nobody
 
 
-def _all_points(workspace: Workspace, process: dict[str, Any]) -> list[Any] | str:
-    """Its points, or why it tells none."""
+def _all_points(workspace: Workspace, process: dict[str, Any]) -> list[Any] | str | None:
+    """Its points, or why it tells none; None: it has ended meanwhile."""
     try:
         _, document = ask(workspace, process, "GET", "/points")
+    except Ended:
+        return None
     except NoAnswer as silence:
         return silence.reason
     points = (document or {}).get("points")
@@ -161,84 +172,3 @@ def _read(process: dict[str, Any], point: dict[str, Any]) -> Reply:
     coded = _CODED.fullmatch(message) if status == ERROR else None
     code, message = (coded[1], coded[2]) if coded else ("", message)
     return Reply(process, status, code, message, point)
-
-
-# --- records ------------------------------------------------------------------------------------------------
-
-
-def process_record(reply: Reply) -> dict[str, Any]:
-    """What one program says, as `--json` has it."""
-    process = reply.process
-    told = {name: process[name] for name in ("pid", "python", "argv", "session", "span")}
-    return {**told, "status": reply.status, "code": reply.code, "message": reply.message}
-
-
-def probe_record(point: Point, told: Standing, hits: int) -> dict[str, Any]:
-    """A point and how far it came, as `probe list --json` has it. `hits`: that the store has."""
-    known = point.as_json()
-    names = ("id", "type", "file", "line", "condition", "hitCondition", "watch", "tags", "enabled",
-             "rateLimit", "maxHits", "created", "expiresAt")  # fmt: skip
-    return {
-        **{name: known[name] for name in names},
-        "location": point.settings["location"],
-        "logMessage": point.message,
-        "status": told.status,
-        "code": told.code,
-        "statusMessage": told.message,
-        "hits": hits,
-        "installed": told.installed,
-        "processes": [process_record(reply) for reply in told.replies],
-    }
-
-
-def set_record(
-    workspace: Workspace,
-    point: Point,
-    told: Standing,
-    hits: Sequence[dict[str, Any]] = (),
-    errors: Sequence[dict[str, Any]] = (),
-) -> dict[str, Any]:
-    """A point that was set, as `probe add --json` has it. `hits`, `errors`: documented events."""
-    others = [one._asdict() for one in unreachable(workspace)]
-    return {
-        "id": point.id,
-        "status": told.status,
-        "code": told.code,
-        "message": told.message,
-        "details": {},
-        "expires_us": point.expires_ns // 1000,
-        "processes": [process_record(reply) for reply in told.replies],
-        "unreachable": [{name: one[name] for name in ("pid", "python", "argv", "reason")} for one in others],
-        "hits": list(hits),
-        "errors": list(errors),
-    }
-
-
-def refused_record(refused: Refused) -> dict[str, Any]:
-    """One that was not set."""
-    empty: dict[str, Any] = {"expires_us": None, "processes": [], "unreachable": [], "hits": [], "errors": []}
-    told = {"status": REFUSED, "code": refused.code, "message": refused.message, "details": refused.details}
-    return {"id": None, **told, **empty}
-
-
-def program_records(workspace: Workspace) -> list[dict[str, Any]]:
-    """The programs of the store as `probe ps --json` has them: those that can be asked first."""
-    found = programs(workspace)
-    told = [_program(one, known) for one, known in zip(found, healths(workspace, found), strict=True)]
-    for one in unreachable(workspace):
-        told.append({**one._asdict(), "engine": "", "because": "", "points": 0, "reachable": False})
-    return told
-
-
-def _program(process: dict[str, Any], known: dict[str, Any]) -> dict[str, Any]:
-    engine, points = known.get("engine"), known.get("points")
-    names = ("pid", "python", "argv", "cwd", "session", "span")
-    can_wake = process["wakes"] or process["socket"]
-    return {
-        **{name: process[name] for name in names},
-        "engine": process["engine"],
-        "because": str(engine.get("because", "")) if isinstance(engine, dict) else "",
-        "points": points.get("total", 0) if isinstance(points, dict) else 0,
-        "reachable": bool(can_wake),
-        "reason": "" if can_wake else CANNOT_WAKE,
-    }

@@ -6,8 +6,10 @@ Which host lives is known by its lock (hold.py).
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from devtrace.events import Event, Gap, is_int, is_moment, is_shallow, unfit
@@ -147,12 +149,14 @@ def _close_orphan(db: sqlite3.Connection, workspace: Workspace, session: str, no
         if not is_dead:
             return False
         with transaction(db):
-            select = "SELECT status, started_us, kind FROM sessions WHERE id = ?"
+            select = "SELECT status, started_us, kind, meta FROM sessions WHERE id = ?"
             row = db.execute(select, (session,)).fetchone()
             if row is not None and row[2] == "agent" and now_us < _last_us(db, session, row[1]) + _SILENT_US:
                 return False  # no host of ours lives in it: its client's hooks tell when it ends
             if row is not None and row[2] == "recorder" and _is_traced(db, session):
                 return False  # its segments tell when it ends (traces.py)
+            if row is not None and row[2] == "probe" and _is_running(json.loads(row[3])):
+                return False  # a program that can be asked, outside of any shell of ours
             cut_short = _interrupted(db, session)
             is_active = row is not None and row[0] == "active"
             if not cut_short and not is_active:
@@ -164,6 +168,29 @@ def _close_orphan(db: sqlite3.Connection, workspace: Workspace, session: str, no
                     append_within(db, [_stopped(session, last_us)], recorded_us=now_us)
                 end_within(db, session, last_us, "interrupted", None, None)
         lock_path(workspace, session).unlink(missing_ok=True)
+    return True
+
+
+def _is_running(meta: dict[str, Any]) -> bool:
+    """Whether the process that a session names is alive, and no later one of its number."""
+    pid, started = meta.get("pid"), meta.get("started")
+    if not isinstance(pid, int) or not isinstance(started, int) or pid < 1:
+        return False
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+        return started == int(stat[stat.rindex(b")") + 2 :].split()[19])
+    except FileNotFoundError:
+        return not Path("/proc/self").exists() and _is_there(pid)
+    except (OSError, ValueError, IndexError):
+        return False
+
+
+def _is_there(pid: int) -> bool:
+    """Where there is no /proc to tell one process from a later one."""
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
     return True
 
 

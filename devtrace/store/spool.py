@@ -36,11 +36,12 @@ class SpoolWriter:
     A process that was forked from its owner writes into a file of its own.
     """
 
-    __slots__ = ("_directory", "_fd", "_pid", "path", "size")
+    __slots__ = ("_directory", "_fd", "_file", "_pid", "path", "size")
 
     def __init__(self, directory: Path):
         self._directory = directory
         self._fd = -1
+        self._file = (0, 0)  # device and inode of what we have opened
         self._pid = 0
         self.path: Path | None = None  # of the file that is open, or was the last
         self.size = 0  # bytes of whole frames in it
@@ -71,15 +72,16 @@ class SpoolWriter:
 
     def close(self) -> None:
         """Let go of the file, so that a drain may remove it. May be called twice."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        fd, self._fd = self._fd, -1
+        if fd >= 0 and _file_of(fd) == self._file:  # a program that became a daemon has given it to another
+            os.close(fd)
 
     def _open(self) -> None:
         if self._fd >= 0 and not self._is_ours():
             self.close()
         if self._fd < 0:
             self._fd, self.path = _open_new(self._directory)
+            self._file = _file_of(self._fd)
             self._pid = os.getpid()
             self.size = 0
 
@@ -90,8 +92,8 @@ class SpoolWriter:
             there = self.path.stat()
         except OSError:
             return False
-        here = os.fstat(self._fd)
-        return self._pid == os.getpid() and (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
+        is_there = (there.st_dev, there.st_ino) == self._file == _file_of(self._fd)
+        return is_there and self._pid == os.getpid()
 
     def _take_back(self, start: int) -> None:
         """A torn frame is cut off where that can be done; else the reader skips it."""
@@ -231,6 +233,14 @@ def _open_new(directory: Path) -> tuple[int, Path]:
         if os.fstat(fd).st_nlink:
             return fd, path
         os.close(fd)  # a drain came between the two lines above, took it for a dead writer's, and removed it
+
+
+def _file_of(fd: int) -> tuple[int, int]:
+    try:
+        state = os.fstat(fd)
+    except OSError:
+        return (0, 0)
+    return state.st_dev, state.st_ino
 
 
 def _to_base64(data: bytes) -> str:

@@ -37,6 +37,8 @@ _PROBES = (
     Column(drop=1),  # until
 )
 _PROBE_HEADINGS = ("id", "status", "where", "tags", "hits", "until")
+_LABEL = 9  # columns of a word before what it names
+_MOST_LINES = 24  # of one snapshot in a list
 _PROGRAMS = (
     Column(right=True),  # pid
     Column(drop=1),  # python
@@ -66,6 +68,26 @@ def probe_rows(event: Row) -> Labelled:
     rows += _exception(_object(snapshot.get("exception")))
     rows += _stack(payload.get("stack"))
     return rows
+
+
+def hit_lines(event: Row) -> list[Line]:
+    """What a snapshot found, to stand below its line in a list; nothing of any other event."""
+    payload = _object(event["data"].get("payload"))
+    snapshot = _object(payload.get("snapshot"))
+    if not snapshot:
+        return []
+    rows = _variables("", snapshot.get("locals")) + _variables("watch", payload.get("watch"))
+    if payload.get("at") == "return":
+        rows.append(("returned", [(value_line(snapshot.get("returnValue")), "")]))
+    rows += _exception(_object(snapshot.get("exception")))
+    lines: list[Line] = [
+        [(f"{'':10}{label:{_LABEL}}" if label else " " * 10, "dim"), *line] for label, line in rows
+    ]
+    left = len(lines) - _MOST_LINES
+    if left > 0:
+        more = f"{'':10}... and {words.count(left, 'more line')}; see devtrace show {event['id'][:ID]}"
+        lines[_MOST_LINES:] = [[(more, "dim")]]
+    return lines
 
 
 def _probe(payload: Mapping[str, Any]) -> Line:
@@ -224,11 +246,10 @@ def _program_cells(one: Row, short: Mapping[str, str]) -> Cells:
 
 def where(one: Mapping[str, Any], root: str) -> str:
     """The place as the reader knows it: a file of this tree from its root on."""
-    if one["location"] or not one["file"]:
-        return str(one["location"] or "?")
-    file = str(one["file"])
     inside = root.rstrip("/") + "/"
-    return f"{file.removeprefix(inside)}:{one['line']}"
+    if one["location"] or not one["file"]:
+        return str(one["location"] or "?").removeprefix(inside)
+    return f"{str(one['file']).removeprefix(inside)}:{one['line']}"
 
 
 def _until(expires_us: int, now_us: int) -> str:

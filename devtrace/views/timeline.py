@@ -16,6 +16,7 @@ from devtrace.views import words
 from devtrace.views.console import Line, Piece
 from devtrace.views.edits import file_lines
 from devtrace.views.layout import Across, Cells, Column, lay_out
+from devtrace.views.probe_runs import folded
 from devtrace.views.safe import first_line, safe, split_first_line
 
 Row = dict[str, Any]
@@ -108,8 +109,10 @@ def timeline(
     `opened`: what stands below the row of an event, by its id, such as the patch of an edit. `traces`: the
     recorded programs that an event started, by its id.
     """
+    events, said = (events, {}) if reader.nested else folded(events)
     shown = _Tree(events)
     unfold = shown.is_one_command() if reader.nested is None else reader.nested
+    below = _Below(opened or {}, traces or {}, said, short, reader)
     rows: list[Cells | Across] = []
     if hidden:
         rows.append(Across([(f"  ... {words.count(hidden, 'earlier event')} not shown", "dim")]))
@@ -122,11 +125,10 @@ def timeline(
             place = event["cwd"]
             inside = words.place(place, session["repo_root"], reader.home).rstrip("/")
             rows.append(_note_row([(f"in {safe(inside)}/", "dim")]))
-        below = _Below(opened or {}, traces or {}, short, reader)
-        rows += _rows_of(event, shown, session, short, reader, unfold=unfold, below=below)
+        rows += _rows_of(event, shown, session, short, reader, unfold, below)
     laid = lay_out(_COLUMNS, rows, reader.width, _INDENT)
     whole = [row.line if isinstance(row, _Opened) else line for row, line in zip(rows, laid, strict=True)]
-    return whole + _legend(rows, unfold)
+    return whole + _legend(rows, unfold, bool(said))
 
 
 def mark(event: Row) -> Piece:
@@ -224,7 +226,6 @@ def _rows_of(
     session: Row,
     short: Mapping[str, str],
     reader: Reader,
-    *,
     unfold: bool,
     below: _Below,
 ) -> list[Cells | Across]:
@@ -243,36 +244,33 @@ def _rows_of(
     return rows
 
 
+@dataclass(frozen=True, slots=True)
 class _Below:
     """What stands below the row of an event, though it is no event of the session."""
 
-    def __init__(
-        self,
-        opened: Mapping[str, Sequence[Line]],
-        traces: Mapping[str, Sequence[Row]],
-        short: Mapping[str, str],
-        reader: Reader,
-    ):
-        self._opened = opened
-        self._traces = traces
-        self._short = short
-        self._reader = reader
+    opened: Mapping[str, Sequence[Line]]
+    traces: Mapping[str, Sequence[Row]]
+    said: Mapping[str, Sequence[Line]]  # of what a busy probe told besides
+    short: Mapping[str, str]
+    reader: Reader
 
     def rows(self, event: Row, depth: int) -> list[Cells | Across]:
         """Of an edit its patch where that is opened, else the files, if several; of a command its traces."""
-        if event["id"] in self._opened:
-            return [_Opened(line) for line in self._opened[event["id"]]]
+        if event["id"] in self.opened:
+            return [_Opened(line) for line in self.opened[event["id"]]]
+        if event["id"] in self.said:
+            return [_note_row([("  " * depth, ""), *line]) for line in self.said[event["id"]]]
         if event["kind"] != "edit_files":
             return self.traces_of(event, depth)
         return [_note_row([("  " * (depth + 1), ""), *line]) for line in file_lines(event)]
 
     def traces_of(self, event: Row, depth: int) -> list[Cells | Across]:
         """The recorded programs that a command started, with the ids of their sessions."""
-        traces = self._traces.get(event["id"], ())
+        traces = self.traces.get(event["id"], ())
         rows: list[Cells | Across] = []
         for trace in traces[:_MOST_TRACES]:
-            clock, duration, sign, text, size, _ = _row(trace, trace, {}, self._reader, depth + 1).cells
-            name = self._short.get(trace["session"], trace["session"])
+            clock, duration, sign, text, size, _ = _row(trace, trace, {}, self.reader, depth + 1).cells
+            name = self.short.get(trace["session"], trace["session"])
             rows.append(Cells([clock, duration, sign, text, size, [(name, "id")]]))
         if len(traces) > _MOST_TRACES:
             left = words.count(len(traces) - _MOST_TRACES, "more trace")
@@ -317,7 +315,7 @@ def _note_row(line: Line) -> Cells:
     return Cells([[], [], [], line, [], []])
 
 
-def _legend(rows: Sequence[Cells | Across], unfold: bool) -> list[Line]:
+def _legend(rows: Sequence[Cells | Across], unfold: bool, has_said: bool) -> list[Line]:
     texts = [text for row in rows if isinstance(row, Cells) for at in (2, 3) for text, _ in row.cells[at]]
     lines: list[Line] = [
         [(f"  {sign}: {meaning}", "dim")]
@@ -326,6 +324,8 @@ def _legend(rows: Sequence[Cells | Across], unfold: bool) -> list[Line]:
     ]
     if not unfold and any(text.startswith("  + ") for text in texts):
         lines.append([("  nested commands are folded: --nested shows them", "dim")])
+    if has_said:
+        lines.append([("  hits of busy probes are folded: --nested shows them", "dim")])
     return [[], *lines] if lines else []
 
 

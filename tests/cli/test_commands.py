@@ -270,7 +270,9 @@ def test_doctor_explains_shells_store_and_settings(run, recorded):
     assert told.status == 0
     findings = run("doctor", "--json").records
     by_section = {finding["section"] for finding in findings}
-    assert by_section == {"platform", "shells", "store", "sessions", "settings", "environment"}
+    told_of = {"platform", "shells", "probes", "store", "sessions", "settings", "environment"}
+    assert by_section == told_of
+    assert "sys.monitoring" in next(one["because"] for one in findings if one["section"] == "probes")
     for text in ("PS0", "quick_check", "in PS0", "it is bash", "no_hooks", "shell.exact", "DEVTRACE_AGENT"):
         assert text in told.out
 

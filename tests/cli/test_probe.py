@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -133,7 +134,18 @@ def test_a_hit_stands_under_the_command_that_started_the_program(run: Run, start
     ]
     (command,) = [one for one in run("show", "--json").records if one.get("kind") == "run_command"]
     assert (event["session"], event["parent"]) == (store.session_id, command["id"])
-    assert "handlers.py:9 load: snapshot of 2 locals" in run("show", "--nested").out
+    assert "handlers.py:9 load: user=User limit=2" in run("show", "--nested").out
+
+
+def test_a_busy_probe_does_not_flood_the_timeline(run: Run, start):
+    start("app.py")
+    run("probe", "add", "handlers.py:9", "--rate", "1000/s:100", "--wait", "9")
+    run("probe", "rm", "--all")
+
+    folded, whole = run("show", "--folded").out, run("show", "--nested").out
+
+    assert re.search(r"and \d+ more hits of handlers.py:9, the last \d\d:\d\d:\d\d", folded)
+    assert folded.count("handlers.py:9 load: ") < 9 <= whole.count("handlers.py:9 load: ")
 
 
 def test_a_snapshot_in_full_names_the_variables_and_hides_the_secret(run: Run, start):
@@ -159,6 +171,17 @@ def test_a_hit_is_told_as_it_comes(run: Run, start):
     assert told.status == 0
     assert "at handlers.py:9: installed in 1 process." in told.out
     assert "handlers.py:9 load: user " in told.out
+
+
+def test_what_a_snapshot_found_stands_below_it(run: Run, start):
+    start("app.py")
+
+    told = run("probe", "add", "handlers.py:10", "--if", "limit == 2", "--wait", "1")
+
+    lines = [line.strip() for line in told.out.splitlines()]
+    assert "limit = 2" in lines
+    assert any(line.startswith("user = handlers.User(") for line in lines)
+    assert "correct horse" not in told.out
 
 
 def test_hits_are_left_out_where_the_condition_is_false(run: Run, start):
@@ -307,13 +330,20 @@ def test_the_nearest_line_is_taken_where_that_is_asked_for(run: Run, start):
         (["--ttl", "soon"], "write 90s"),
         (["--map", "here"], "write FROM=TO"),
         (["--log", "a", "--snapshot"], "leave one of them out"),
+        (["--wait", "-1"], "write --wait 1, or leave it out"),
+        (["--wait", "1", "--timeout", "nan"], "write seconds: --timeout 30"),
+        (["--wait", "1", "--timeout", "inf"], "write seconds: --timeout 30"),
+        (["--wait", "1", "--timeout", "-1"], "write seconds: --timeout 30"),
+        (["--rate", "nan"], "write 10/s"),
+        (["--ttl", "-1"], "write 90s"),
     ],
 )
 def test_an_option_that_cannot_be_read_says_how_it_is_written(run: Run, store: Recorded, words, hint):
     told = run("probe", "add", "handlers.py:9", *words)
 
-    assert told.status == 2
+    assert (told.status, "[ERR_USAGE]" in told.err) == (2, True)
     assert hint in told.err
+    assert run("probe", "list", "--json").records == []
 
 
 # --- changing ---------------------------------------------------------------------------------------------
@@ -382,6 +412,34 @@ def test_ps_says_why_a_python_cannot_be_asked(run: Run, start):
     assert "it was started with -S" in run("probe", "ps").out
 
 
+def test_no_answer_holds_a_secret_of_a_command_line(run: Run, start):
+    token = "ghp_0123456789abcdefghij0123456789ABCDEF"
+    start("app.py", "--token", token, "--password=hunter2")
+    start("-S", "idle.py", "--password", "hunter2")
+    words = ("probe", "add", "handlers:load", "--log", "x")
+
+    told = [run(*one) for one in (("probe", "ps"), ("probe", "ps", "--json"), ("probe", "list", "--json"))]
+    told += [run(*words), run(*words, "--json"), run("probe", "list", "--json")]
+
+    for one in told:
+        assert token not in one.out + one.err
+        assert "hunter2" not in one.out + one.err
+    assert "--token '[redacted:github-token:" in told[0].out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="which program a process runs is seen on Linux alone")
+def test_a_program_that_another_one_started_by_exec_is_none_of_ours(run: Run, start):
+    program = start("app.py")
+    ended = start("-c", "import os; os.execv('/bin/sh', ['sh', '-c', 'echo ready; read line'])")
+
+    found = run("probe", "ps", "--json").records
+    record = added(run("probe", "add", "handlers.py:9", "--json"))
+
+    assert [one["pid"] for one in found] == [program.pid]
+    assert [one["pid"] for one in record["processes"]] == [program.pid]
+    assert ended.poll() is None
+
+
 def test_ps_without_a_program_says_how_to_start_one(run: Run, store: Recorded):
     told = run("probe", "ps")
 
@@ -448,6 +506,13 @@ def test_a_port_that_is_taken_is_told(run: Run, store: Recorded):
         told = run("probe", "sink", "--port", str(taken.getsockname()[1]))
 
     assert (told.status, "[ERR_IO]" in told.err) == (1, True)
+
+
+@pytest.mark.parametrize("port", ["-1", "70000"])
+def test_a_port_that_is_none_is_told(run: Run, store: Recorded, port):
+    told = run("probe", "sink", "--port", port)
+
+    assert (told.status, "[ERR_USAGE]" in told.err) == (2, True)
 
 
 def test_nothing_is_printed_into_the_program(run: Run, start):

@@ -27,18 +27,33 @@ def test_a_logpoints_headline_is_its_message():
     assert told == "handlers.py:42 load: user 7"
 
 
-def test_a_snapshots_headline_counts_the_locals():
-    four = headline("probe_hit", "probe.hit.snapshot", snapshot={"locals": LOCALS})
-    one = headline("probe_hit", "probe.hit.snapshot", snapshot={"locals": {"a": 1}})
-
-    assert four == "handlers.py:42 load: snapshot of 4 locals"
-    assert one == "handlers.py:42 load: snapshot of 1 local"
+@pytest.mark.parametrize(
+    ("names", "told"),
+    [
+        ({"a": 1, "b": None, "c": True}, "a=1 b=None c=True"),
+        ({"text": "x" * 40}, f"text='{'x' * 23}…"),
+        ({"items": [1, 2], "table": {"a": 1}, "__tpd_remaining__": 3}, "items=[2] table={1}"),
+        ({"user": {"__tpd_type__": "app.models.User", "id": 7}}, "user=User"),
+        ({"ratio": {"__tpd_type__": "float", "__repr__": "2.5"}}, "ratio=2.5"),
+        (
+            {f"name_{i}": "y" * 20 for i in range(9)},
+            " ".join(f"name_{i}='{'y' * 20}'" for i in range(2)) + " and 7 more",
+        ),
+        ({"x" * 90: 1}, "1 local"),
+        ({}, "no locals"),
+    ],
+)
+def test_a_snapshots_headline_names_variables_as_far_as_there_is_room(names, told):
+    assert (
+        headline("probe_hit", "probe.hit.snapshot", snapshot={"locals": names})
+        == f"handlers.py:42 load: {told}"
+    )
 
 
 @pytest.mark.parametrize(
     ("at", "told"),
-    [("line", "snapshot of 0 locals"), ("entry", "entered, snapshot of 0 locals"),
-     ("return", "returned, snapshot of 0 locals"), ("unwind", "left by an exception, snapshot of 0 locals")],
+    [("line", "no locals"), ("entry", "entered, no locals"), ("return", "returned None"),
+     ("unwind", "left by an exception, no locals")],
 )  # fmt: skip
 def test_a_snapshot_says_whether_the_function_began_or_ended(at, told):
     assert headline("probe_hit", "probe.hit.snapshot", at=at) == f"handlers.py:42 load: {told}"

@@ -20,6 +20,7 @@ from typing import Any
 
 from devtrace import bootstrap, workspace
 from devtrace.probes import registry
+from devtrace.services.probe_hits import with_floats
 from devtrace.store.spool import read_frames
 from tests.processes import DEADLINE
 
@@ -50,6 +51,7 @@ class Program:
         *words: str,
         listens: str = LISTENS,
         options: tuple[str, ...] = (),
+        python: str = sys.executable,
         **environment: str,
     ):
         self.home = home
@@ -59,7 +61,7 @@ class Program:
             (home / "listens.py").write_text(listens)
             words = ("listens.py",)
         self.child = subprocess.Popen(
-            [sys.executable, *options, *words],
+            [python, *options, *words],
             cwd=home,
             env=traced(self.store, **environment),
             stdin=subprocess.PIPE,
@@ -103,13 +105,16 @@ class Program:
 
     def ask(self, method: str, path: str, body: object = None, pid: int | None = None) -> tuple[int, Any]:
         """A request over its unix socket: status, document."""
+        connection = OverUnix(until(lambda: self._woken(pid)))
+        connection.connect()
+        registry.poke(self.entry(pid)["pid"])
+        return asked(connection, method, path, body)
+
+    def _woken(self, pid: int | None) -> str:
+        """Its socket. One signal may come too early for a program that has just begun."""
         entry = self.entry(pid)
         registry.poke(entry["pid"])
-        entry = until(lambda: (found := self.entry(pid))["socket"] and found)
-        connection = OverUnix(entry["socket"])
-        connection.connect()
-        registry.poke(entry["pid"])
-        return asked(connection, method, path, body)
+        return str(entry["socket"])
 
     def set(self, kind: str = "tracepoint", **body: Any) -> dict[str, Any]:
         """Set a point; as it was answered."""
@@ -128,7 +133,8 @@ class Program:
 
     def told(self, name: str = "") -> list[dict[str, Any]]:
         """The payloads of events whose name begins so."""
-        return [one["data"]["payload"] for one in self.frames() if one["data"]["name"].startswith(name)]
+        found = [one["data"] for one in self.frames() if one["data"]["name"].startswith(name)]
+        return [with_floats(data["payload"]) for data in found]
 
     def waits_for(self, name: str, count: int = 1) -> list[dict[str, Any]]:
         """The same, once there are so many."""

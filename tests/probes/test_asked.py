@@ -144,7 +144,7 @@ def test_after_its_time_a_probe_is_over(program):
     assert program.told("probe.hit") == []
 
 
-def test_what_a_limit_holds_back_is_told_once(program):
+def test_what_a_limit_holds_back_is_told_together(program):
     program.set(
         "logpoint",
         file="app.py",
@@ -156,10 +156,11 @@ def test_what_a_limit_holds_back_is_told_once(program):
     program.do("app.burst(2000)")
 
     program.end()
-    (error,) = program.told("probe.error.rateLimit")
+    errors = program.told("probe.error.rateLimit")
     assert len(program.messages()) == 5
-    assert error["droppedCount"] == 1995
-    assert error["limit"] == {"limitPerSecond": 0.001, "burst": 5}
+    assert sum(error["droppedCount"] for error in errors) == 1995
+    assert len(errors) < 30  # one a second, and the machine may be slow
+    assert errors[0]["limit"] == {"limitPerSecond": 0.001, "burst": 5}
 
 
 def test_the_condition_is_asked_before_the_limit(program):
@@ -380,3 +381,68 @@ def test_a_file_that_is_nowhere_is_not_found(program):
     status, told = program.ask("POST", "/tracepoints", {"file": "nowhere.py", "line": 1})
 
     assert (status, told["code"]) == (404, "FILE_NOT_FOUND")
+
+
+SECRETIVE = """\
+class User:
+    def __init__(self, password):
+        self.password = password
+        self.alias = password
+
+def enter(password, d):
+    x = password
+    u = User(password)
+    return x
+"""
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "{x} came",
+        "{args[0]}",
+        "{locals['pass' + 'word']}",
+        "{str(locals)}",
+        "{d['tok' + 'en']}",
+        "{d.get('tok' + 'en')}",
+        "{d.values()}",
+        "{d.items()}",
+        "{repr(d)}",
+        "{u.alias}",
+        "{[x]}",
+        "before {x}",
+    ],
+)
+def test_a_secret_under_another_name_is_not_told_in_a_message(tmp_path, message):
+    (tmp_path / "app.py").write_text(SECRETIVE)
+    with running(tmp_path) as program:
+        program.do("import app")
+        program.set("logpoint", file="app.py", line=9, message=message)
+        program.do("app.enter('plain horse 1', {'token': 'slow horse 2'})")
+        program.end()
+
+    (told,) = program.messages()
+    assert "horse" not in told
+    assert "horse" not in str(program.frames())
+
+
+def test_neither_is_one_that_is_returned(tmp_path):
+    (tmp_path / "app.py").write_text(SECRETIVE)
+    with running(tmp_path) as program:
+        program.do("import app")
+        program.set("logpoint", location="app:enter@exit", message="gave {return_value}")
+        program.do("app.enter('plain horse 1', {})")
+        program.end()
+
+    assert program.messages() == ["gave ***REDACTED***"]
+
+
+def test_no_condition_asks_for_what_an_argument_of_a_secret_s_name_is(tmp_path):
+    (tmp_path / "app.py").write_text(SECRETIVE)
+    with running(tmp_path) as program:
+        program.do("import app")
+        program.set("logpoint", file="app.py", line=9, message="yes", condition="args[0] == 'plain horse 1'")
+        program.do("app.enter('plain horse 1', {})")
+        program.end()
+
+    assert program.messages() == []

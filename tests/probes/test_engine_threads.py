@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
+import sys
 import threading
-from collections.abc import Iterator
+import time
 
 import pytest
 
 from tests.probes.armed import (
     ADD,
     DEADLINE,
-    NAMES,
     Told,
     assert_idle,
     made,
-    nobody_traces,
 )
-
-
-@pytest.fixture(params=NAMES)
-def told(request: pytest.FixtureRequest) -> Iterator[Told]:
-    with nobody_traces():
-        told = Told(request.param)
-        yield told
-        told.engine.stop()
-        assert_idle()
 
 
 def test_threads_that_begin_later_are_hit_each_as_often(told: Told) -> None:
@@ -115,3 +105,32 @@ def test_what_is_armed_while_others_run_is_missed_by_none(told: Told) -> None:
         thread.join(DEADLINE)
 
     assert len(passes) == 4
+
+
+CLOSURE = """\
+def owner(threading, n):
+    count = 0
+    def add():
+        nonlocal count
+        for _ in range(n):
+            count += 1
+    thread = threading.Thread(target=add)
+    thread.start()
+    while thread.is_alive():
+        seen = 1
+    thread.join()
+    return count
+"""
+
+
+def test_what_another_thread_writes_into_a_closure_stays_written(told: Told) -> None:
+    owner = made(CLOSURE)["owner"]
+    told.engine.start(lambda *hit: (hit[2].f_locals, time.sleep(0)), told.codes.append)
+    told.arm(owner, 10)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        assert [owner(threading, 300_000) for _ in range(3)] == [300_000] * 3
+    finally:
+        sys.setswitchinterval(before)

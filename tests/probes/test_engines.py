@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
-from collections.abc import Iterator
 from types import CodeType
 from typing import Any
 
@@ -16,21 +15,10 @@ from tests.probes.armed import (
     DEADLINE,
     GENERATOR,
     HAS_MONITORING,
-    NAMES,
     Told,
     assert_idle,
     made,
-    nobody_traces,
 )
-
-
-@pytest.fixture(params=NAMES)
-def told(request: pytest.FixtureRequest) -> Iterator[Told]:
-    with nobody_traces():
-        told = Told(request.param)
-        yield told
-        told.engine.stop()
-        assert_idle()
 
 
 def test_a_line_is_hit_before_it_runs_and_once_for_each_call(told: Told) -> None:

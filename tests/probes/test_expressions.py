@@ -419,8 +419,10 @@ def test_names_that_the_program_keeps_in_an_object_of_its_own_are_refused():
     def body(names):
         return FrameScope(type("Frame", (), {"f_locals": names, "f_globals": {}})())
 
-    with pytest.raises(Unsafe, match="kept in a"):
-        parse("a").evaluate(body(Mapping()))
+    for text in ("a", "a > 3", "args", "locals", "locals.a"):
+        with pytest.raises(Unsafe, match="kept in a"):
+            parse(text).evaluate(body(Mapping()))
+    assert parse("1 + 2").evaluate(body(Mapping())) == 3
     assert hostile.calls == 0
 
 

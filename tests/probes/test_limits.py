@@ -114,8 +114,7 @@ def test_threads_take_no_token_twice_and_none_is_lost(clock):
     assert sum(passed) == 100
 
 
-def test_who_cannot_have_the_lock_is_refused_and_not_kept_waiting():
-    # As in the child of a fork, whose lock another thread held; here the same thread holds it, in its clock.
+def test_a_token_that_is_taken_while_another_looks_at_the_clock_is_not_taken_twice():
     inner = []
 
     def clock():
@@ -127,33 +126,50 @@ def test_who_cannot_have_the_lock_is_refused_and_not_kept_waiting():
     bucket = None
     bucket = TokenBucket(1, 1, clock)
 
-    assert bucket.take()
-    assert inner == [None, False]
+    assert not bucket.take()
+    assert inner == [None, True]
     assert bucket.dropped == 1
+
+
+@pytest.mark.parametrize("rate", [0.001, 3, 7.5, 700_000, 1e12])
+def test_in_a_long_time_no_more_pass_than_the_rate_allows(clock, rate):
+    bucket = TokenBucket(rate, 1, clock)
+    step = max(1, int(SECOND / rate) // 3)
+
+    passed = 0
+    for _ in range(3000):
+        clock.now += step
+        passed += bucket.take()
+
+    assert 700 <= passed <= 1 + 3000 * min(1, step * rate / SECOND)
 
 
 def test_all_probes_share_the_snapshots_of_a_second(clock):
     limits = ProcessLimits(clock, snapshots_per_second=3)
 
-    assert [limits.take_snapshot() for _ in range(4)] == [True, True, True, False]
+    assert [limits.snapshots.take() for _ in range(4)] == [True, True, True, False]
     clock.pass_(1)
-    assert limits.take_snapshot()
+    assert limits.snapshots.take()
 
 
 def test_all_probes_share_the_bytes_of_their_messages(clock):
     limits = ProcessLimits(clock, log_bytes_per_second=100)
 
-    assert [limits.take_log(90), limits.take_log(90), limits.take_log(90)] == [True, True, False]
-    assert limits.take_log(20)
+    assert [limits.log_bytes.take(90), limits.log_bytes.take(90), limits.log_bytes.take(90)] == [
+        True,
+        True,
+        False,
+    ]
+    assert limits.log_bytes.take(20)
     clock.pass_(1)
-    assert limits.take_log(100)
+    assert limits.log_bytes.take(100)
 
 
 def test_a_message_larger_than_all_that_may_be_said_takes_all_of_it(clock):
     limits = ProcessLimits(clock, log_bytes_per_second=100)
 
-    assert limits.take_log(10_000)
-    assert not limits.take_log(1)
+    assert limits.log_bytes.take(10_000)
+    assert not limits.log_bytes.take(1)
 
 
 # --- what a probe costs ---

@@ -7,38 +7,16 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from devtrace.probes import sink
 from devtrace.probes.posting import Address, BadAddress
-from devtrace.probes.sink import Sink, url_from
-from tests.probes.receivers import DEADLINE_S, EVENT, Receiver, counts
+from devtrace.probes.sink import url_from
+from tests.probes.receivers import DEADLINE_S, EVENT, counts
 
 CHECKOUT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    made = Receiver()
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def sinks() -> Iterator[Callable[..., Sink]]:
-    made: list[Sink] = []
-
-    def make(url: str, **settings: Any) -> Sink:
-        made.append(Sink(url, **settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 def test_the_documented_variable_comes_first() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -127,6 +128,49 @@ def test_a_program_that_waits_for_a_system_call_is_reached(tmp_path):
         assert program.ask("GET", "/health")[0] == 200
         assert program.do("2") == "2"
         program.end()
+
+
+def test_signals_that_come_while_it_begins_do_it_no_harm(tmp_path):
+    for _ in range(5):
+        with running(tmp_path) as program:
+            program.entry()
+            for _ in range(40):
+                registry.poke(program.pid)
+            assert program.do("1") == "1"
+            assert program.ask("GET", "/health")[0] == 200
+            assert program.end() == 0
+            assert program.told_errors == ""
+
+
+RAISES = """\
+import signal, sys, time
+class Late(Exception): pass
+def late(*_): raise Late
+signal.signal(signal.SIGALRM, late)
+def waits(seconds):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        spin(time.monotonic() + 5)
+    except Late:
+        return "late"
+def spin(until):
+    while time.monotonic() < until:
+        pass
+"""
+
+
+def test_what_a_handler_raises_while_we_begin_arrives_in_the_program(tmp_path):
+    (tmp_path / "app.py").write_text(RAISES)
+    for delay in (0.0002, 0.0005, 0.001, 0.002, 0.005):
+        with running(tmp_path) as program:
+            program.do("import app")
+            program.child.stdin.write(
+                f"(app.signal.raise_signal(app.signal.SIGURG), app.waits({delay}))[1]\n"
+            )
+            program.child.stdin.flush()
+            registry.poke(program.pid)
+            assert program.child.stdout.readline() == "'late'\n"
+            program.child.kill()
 
 
 def test_a_program_that_sleeps_sleeps_on(tmp_path):
@@ -275,6 +319,23 @@ def test_code_that_is_made_by_exec_is_found(tmp_path):
         program.end()
 
     assert program.messages() == ["5"]
+
+
+FREE = next(filter(None, map(shutil.which, ("python3.14t", "python3.13t"))), None)
+
+
+@pytest.mark.skipif(FREE is None, reason="no free-threaded Python is here")
+def test_without_a_gil_the_trace_function_is_used_and_that_is_said(tmp_path):
+    (tmp_path / "app.py").write_text(APP)
+    with running(tmp_path, python=FREE) as program:
+        program.do("import app")
+        health = program.ask("GET", "/health")[1]
+        program.set("logpoint", file="app.py", line=2, message="{n}")
+        program.do("app.load(1)")
+        program.end()
+
+    assert (health["engine"]["name"], health["features"]["freeThreaded"]) == ("pytrace", True)
+    assert program.messages() == ["1"]
 
 
 # --- processes ----------------------------------------------------------------------------------------------

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from devtrace.probes import posting, sink
-from devtrace.probes.sink import Sink
 from tests.probes.receivers import ACCEPTED, DEADLINE_S, EVENT, Answer, Receiver, counts, dead_url, speaking
 
 CHECKOUT = Path(__file__).parents[2]
@@ -34,19 +33,6 @@ def receivers() -> Iterator[Callable[..., Receiver]]:
     yield make
     for receiver in made:
         receiver.close()
-
-
-@pytest.fixture
-def sinks() -> Iterator[Callable[..., Sink]]:
-    made: list[Sink] = []
-
-    def make(url: str, **settings: Any) -> Sink:
-        made.append(Sink(url, **settings))
-        return made[-1]
-
-    yield make
-    for one in made:
-        one.stop()
 
 
 @pytest.fixture

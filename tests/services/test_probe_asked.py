@@ -98,9 +98,26 @@ def test_a_line_without_code_names_the_nearest(tree):
 def test_a_function_that_is_not_there_names_those_of_that_name(tree):
     refused = refusal(tree, "app.jobs:run")
 
-    assert (refused.code, refused.message) == (
-        "FUNCTION_NOT_FOUND",
-        "jobs.py defines no run; there is A.run",
+    assert refused.code == "FUNCTION_NOT_FOUND"
+    assert refused.message == f"{tree}/app/jobs.py defines no run; there is A.run"
+
+
+@pytest.mark.parametrize(
+    "location", ["app/jobs.py:3", "app/jobs.py:99", "app/jobs.py:run", "app/jobs.py:B.x"]
+)
+def test_a_place_is_refused_here_as_a_program_refuses_it(tree, location):
+    from devtrace.probes.locations import parse_location
+    from devtrace.probes.places import resolve
+
+    with pytest.raises(Refused) as caught:
+        resolve(parse_location(f"{tree}/{location}"))
+
+    here, there = refusal(tree, location), caught.value
+    assert (here.status, here.code, here.message, here.details) == (
+        there.status,
+        there.code,
+        there.message,
+        there.details,
     )
 
 
@@ -165,13 +182,25 @@ def test_a_rate_is_written_by_the_second_or_another_unit(text, told):
     assert rate(text) == told
 
 
-@pytest.mark.parametrize("text", ["", "h", "1 day", "-5s", "1e9"])
+@pytest.mark.parametrize(
+    "given",
+    [{"rate": "9" * 400}, {"rate": "0/s"}, {"rate": "1/s:0"}, {"ttl": "0"}, {"ttl": "9" * 400},
+     {"max_hits": -1}, {"depth": -1}, {"properties": -1}, {"string": -1}, {"string": 10**30}],
+    ids=lambda given: next(iter(given)),
+)  # fmt: skip
+def test_a_number_that_is_no_limit_is_refused(tree, given):
+    assert refusal(tree, "app/jobs.py:4", **given).code == "INVALID_FIELD"
+
+
+@pytest.mark.parametrize("text", ["", "h", "1 day", "-5s", "1e9", "nan", "inf", "-1"])
 def test_what_is_no_time_is_refused(text):
     with pytest.raises(UsageError, match="--ttl"):
         seconds(text)
 
 
-@pytest.mark.parametrize("text", ["", "10/y", "a/s", "10/s:", ":5"])
+@pytest.mark.parametrize(
+    "text", ["", "10/y", "a/s", "10/s:", ":5", "-1/s", "nan", "inf/s", "\u0661/s", "10/s:" + "9" * 5000]
+)
 def test_what_is_no_rate_is_refused(text):
     with pytest.raises(UsageError, match="--rate"):
         rate(text)

@@ -23,6 +23,7 @@ from devtrace.workspace import Workspace
 from tests.processes import DEADLINE
 
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 8\r\nConnection: close\r\n\r\n{"a": 1}'
+on_linux = pytest.mark.skipif(sys.platform != "linux", reason="others are looked at through /proc")
 EMPTY = b"HTTP/1.1 204 No Content\r\n\r\n"
 
 
@@ -48,6 +49,12 @@ def place() -> Iterator[str]:
         yield f"{folder}/s"
 
 
+def listed(workspace: Workspace, known: dict[str, Any]) -> dict[str, Any]:
+    """The same, and so it stands in the registry."""
+    registry.write(workspace, known)
+    return known
+
+
 def entry(program: subprocess.Popen[bytes], address: str = "", **more: Any) -> dict[str, Any]:
     known = {"pid": program.pid, "started": registry.started(program.pid), "python": "3.12.1", "session": "",
              "span": "", "socket": address, "engine": "", "wakes": True}  # fmt: skip
@@ -55,8 +62,8 @@ def entry(program: subprocess.Popen[bytes], address: str = "", **more: Any) -> d
 
 
 @contextlib.contextmanager
-def answering(address: str, answer: bytes | None) -> Iterator[list[bytes]]:
-    """A listener that answers one request so; None: it takes it and says nothing."""
+def answering(address: str, *answers: bytes | None) -> Iterator[list[bytes]]:
+    """A listener that answers one request after the other so; None: it takes it and says nothing."""
     requests: list[bytes] = []
     over = threading.Event()
     listener = socket.socket(socket.AF_UNIX)
@@ -64,12 +71,17 @@ def answering(address: str, answer: bytes | None) -> Iterator[list[bytes]]:
     listener.listen()
 
     def serve() -> None:
-        with contextlib.suppress(OSError), listener.accept()[0] as connection:
-            requests.append(_whole(connection))
-            if answer is None:
+        with contextlib.ExitStack() as silent, contextlib.suppress(OSError):
+            for answer in answers:
+                connection = listener.accept()[0]
+                requests.append(_whole(connection))
+                if answer is None:
+                    silent.enter_context(connection)
+                    continue
+                with connection:
+                    connection.sendall(answer)
+            if None in answers:
                 over.wait(DEADLINE)
-            else:
-                connection.sendall(answer)
 
     thread = threading.Thread(target=serve)
     thread.start()
@@ -146,10 +158,10 @@ def test_who_does_not_answer_in_time_is_not_waited_for(workspace, program, place
     with answering(place, None):
         told = reason(workspace, entry(program, place), timeout_s=0.05)
 
-    assert told == "it does not answer within 0.05 s: it is busy in C code, or waits there for input"
+    assert told == "it has not answered within 0.05 s: it may be busy in C code, or have stopped its probes"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the state of a process is read from /proc")
+@on_linux
 def test_who_is_stopped_is_told(workspace, program, place):
     os.kill(program.pid, signal.SIGSTOP)
     os.waitid(os.P_PID, program.pid, os.WSTOPPED)
@@ -160,7 +172,6 @@ def test_who_is_stopped_is_told(workspace, program, place):
 @pytest.mark.parametrize(
     ("answer", "told"),
     [
-        (b"", "it closed the connection without an answer"),
         (b"hello\r\n\r\n", "its answer cannot be read"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nnope", "its answer cannot be read"),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", "the answer is no JSON object"),
@@ -172,5 +183,96 @@ def test_what_is_no_answer_is_told(workspace, program, place, answer, told):
         assert told in reason(workspace, entry(program, place))
 
 
-def test_a_socket_that_nobody_listens_at_is_told(workspace, program, place):
-    assert reason(workspace, entry(program, place)).startswith("its socket cannot be used: ")
+def test_who_closes_each_connection_is_told(workspace, program, place, hearing):
+    with answering(place, *[b""] * 100):
+        told = reason(workspace, listed(workspace, entry(hearing, place)), timeout_s=0.2)
+
+    assert told == "it closed the connection without an answer"
+
+
+@on_linux
+def test_a_socket_at_which_nobody_can_listen_again_is_told_at_once(workspace, program, place):
+    """It hears no signal: whoever listened there has gone with an exec."""
+    known = listed(workspace, entry(program, place))
+
+    assert reason(workspace, known, timeout_s=DEADLINE).startswith("its socket cannot be used: ")
+
+
+# --- asked again ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hearing() -> Iterator[subprocess.Popen[bytes]]:
+    """A process that hears the signal, and does nothing about it."""
+    code = "import signal\nsignal.signal(signal.SIGURG, lambda *_: None)\nprint(flush=True)\n"
+    code += "while True:\n    signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        yield process
+        process.kill()
+
+
+@pytest.mark.parametrize("lost", [b"", None], ids=["cut off", "silent"])
+def test_a_request_that_is_lost_is_made_again(workspace, hearing, place, lost):
+    with answering(place, lost, ANSWER) as requests:
+        told = ask(workspace, listed(workspace, entry(hearing, place)), "GET", "/points", timeout_s=DEADLINE)
+
+    assert (told, len(requests)) == ((200, {"a": 1}), 2)
+
+
+def test_who_is_silent_is_woken_more_often_than_asked(workspace, hearing, place, monkeypatch):
+    """The thread that one signal woke may have ended before it saw the request."""
+    signals: list[int] = []
+    monkeypatch.setattr(registry, "poke", lambda pid: not signals.append(pid))
+    with answering(place, None) as requests:
+        reason(workspace, listed(workspace, entry(hearing, place)), timeout_s=0.45)
+
+    assert len(signals) > len(requests) == 1
+
+
+def test_a_late_answer_is_as_good_as_that_to_the_second_request(workspace, hearing, place):
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(place)
+        listener.listen()
+
+        def serve() -> None:
+            first, second = listener.accept()[0], listener.accept()[0]
+            with first, second:
+                _whole(first)
+                first.sendall(ANSWER)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        known = listed(workspace, entry(hearing, place))
+        assert ask(workspace, known, "GET", "/points", timeout_s=DEADLINE) == (200, {"a": 1})
+        thread.join(DEADLINE)
+
+
+def test_who_has_another_socket_by_now_is_asked_there(workspace, hearing, place):
+    listed(workspace, entry(hearing, place))
+    with answering(place, ANSWER):
+        assert ask(workspace, entry(hearing, f"{place}.old"), "GET", "/points") == (200, {"a": 1})
+
+
+def test_what_changes_something_is_not_asked_twice(workspace, hearing, place):
+    known = listed(workspace, entry(hearing, place))
+    with answering(place, b"", ANSWER) as requests, pytest.raises(NoAnswer):
+        ask(workspace, known, "POST", "/tracepoints", {}, timeout_s=DEADLINE)
+
+    assert len(requests) == 1
+
+
+def test_who_took_itself_off_the_list_is_not_waited_for(workspace, hearing, place):
+    told = reason(workspace, entry(hearing, place), timeout_s=DEADLINE)
+
+    assert told == "it lets itself be asked no more"
+
+
+@on_linux
+def test_who_was_stopped_meanwhile_is_not_waited_for(workspace, hearing, place):
+    os.kill(hearing.pid, signal.SIGSTOP)
+    os.waitid(os.P_PID, hearing.pid, os.WSTOPPED)
+    known = listed(workspace, entry(hearing, ""))
+
+    assert reason(workspace, known, timeout_s=DEADLINE) == "it is stopped"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,16 @@ from devtrace import bootstrap
 from devtrace.errors import TargetError, UsageError
 from devtrace.probes import registry
 from devtrace.services import probe_attach
-from devtrace.services.probe_processes import is_python, programs, python_of, unreachable, why_not
+from devtrace.services.probe_processes import (
+    OFF,
+    hears,
+    is_python,
+    programs,
+    python_of,
+    registered,
+    unreachable,
+    why_not,
+)
 from devtrace.workspace import Workspace, create
 from tests.processes import DEADLINE, environment
 
@@ -32,15 +44,16 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.fixture
 def start(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """`start("-S", code=...)`: a Python with this store in its environment, as soon as it runs."""
+    """`start("-S", code=..., words=...)`: a Python with this store in its environment, as soon as it runs."""
     begun: list[subprocess.Popen[str]] = []
 
-    def begin(*options: str, code: str = WAITS, **changes: str) -> subprocess.Popen[str]:
-        words = [sys.executable, *options, "-c", code]
+    def begin(
+        *options: str, code: str = WAITS, words: Sequence[str] = (), **changes: str
+    ) -> subprocess.Popen[str]:
         known = {"DEVTRACE_DIR": str(workspace.dir), "PYTHONPATH": bootstrap.FOLDER}
         begun.append(
             subprocess.Popen(
-                words,
+                [sys.executable, *options, "-c", code, *words],
                 env=environment(**(known | changes)),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
@@ -70,11 +83,23 @@ def start(workspace: Workspace) -> Iterator[Callable[..., subprocess.Popen[str]]
         (["python"], {**HERE, "PYTHONPATH": "/srv/lib"}, "without the PYTHONPATH of the traced shell"),
         (["python"], {}, "it was not started in a traced shell of this store"),
         (["python"], {**HERE, "DEVTRACE_PROBES": "Off"}, "it was started with DEVTRACE_PROBES=Off"),
+        (["python"], {**HERE, "DEVTRACE_PROBES": " None "}, "it was started with DEVTRACE_PROBES= None"),
         (["python"], {**HERE, "DEVTRACE_PROBES": ""}, "it has not said that it is there"),
     ],
 )  # fmt: skip
 def test_what_keeps_a_python_from_being_asked(argv, environ, told):
     assert told in why_not(argv, "3.12", environ)
+
+
+def test_the_words_that_switch_it_off_are_those_of_the_bootstrap():
+    """That one is read by Python 2.7 too, and shares no code with anybody."""
+    tree = ast.parse(Path(bootstrap.FOLDER, "sitecustomize.py").read_text())
+    (function,) = (
+        one for one in ast.walk(tree) if isinstance(one, ast.FunctionDef) and one.name == "_is_off"
+    )
+    (compared,) = (one for one in ast.walk(function) if isinstance(one, ast.Compare))
+
+    assert set(ast.literal_eval(compared.comparators[0])) == set(OFF)
 
 
 @pytest.mark.parametrize(
@@ -129,10 +154,76 @@ def test_who_has_not_is_told_with_the_reason(workspace, start):
 def test_commands_of_ours_are_no_programs(workspace, monkeypatch, words):
     from devtrace.services import probe_processes
 
-    entry = {"pid": 1, "started": 0, "argv": ["python", *words]}
+    entry = {
+        "pid": os.getppid(),
+        "started": 0,
+        "argv": ["python", *words],
+        "executable": "",
+        "socket": "",
+        "wakes": False,
+    }
     monkeypatch.setattr(registry, "registered", lambda _: [entry])
 
     assert probe_processes.programs(workspace) == []
+
+
+# --- another program in its process -----------------------------------------------------------------------
+
+EXECS = "import os, sys; os.execv(sys.argv[1], sys.argv[1:])"
+SAYS = ["/bin/sh", "-c", "echo ready; read line"]
+
+
+@on_linux
+def test_who_execs_another_program_is_listed_no_more(workspace, start):
+    apart = start(code=EXECS, words=SAYS)
+
+    assert apart.poll() is None
+    assert (registry.folder(workspace) / str(apart.pid)).exists()
+    assert (registered(workspace), programs(workspace), unreachable(workspace)) == ([], [], [])
+
+
+@on_linux
+def test_a_python_that_replaced_another_is_told_with_its_own_reason(workspace, start):
+    apart = start(code=EXECS, words=[sys.executable, "-S", "-c", WAITS])
+    (found,) = unreachable(workspace)
+
+    assert programs(workspace) == []
+    assert (found.pid, found.reason.partition(",")[0]) == (apart.pid, "it was started with -S")
+    with pytest.raises(TargetError, match="it was started with -S") as caught:
+        probe_attach.attach(workspace, apart.pid)
+    assert caught.value.code == "ERR_TARGET_START"
+
+
+@on_linux
+def test_a_child_that_nobody_waited_for_is_no_program(workspace, start):
+    """It has a number still, and a file where it left without its end."""
+    code = "import os, sys; child = os.fork(); child or os.kill(os.getpid(), 9)\n"
+    code += "os.waitid(os.P_PID, child, os.WEXITED | os.WNOWAIT)\n"
+    program = start(code=code + WAITS)
+
+    assert len(registry.registered(workspace)) == 2
+    assert [one["pid"] for one in programs(workspace)] == [program.pid]
+
+
+@on_linux
+def test_who_gives_the_signal_up_is_told(workspace, start):
+    program = start(code=f"import signal; signal.signal(signal.SIGURG, signal.SIG_DFL)\n{WAITS}")
+    (found,) = unreachable(workspace)
+
+    assert (found.pid, hears(program.pid)) == (program.pid, False)
+    assert found.reason.startswith("it does not hear SIGURG")
+
+
+@on_linux
+def test_a_python_that_was_upgraded_on_disk_is_one_still(tmp_path):
+    program = tmp_path / "python3.12"
+    shutil.copy(shutil.which("cat") or "", program)
+    with subprocess.Popen([program], stdin=subprocess.PIPE) as process:
+        program.unlink()
+        try:
+            assert is_python(process.pid, ())
+        finally:
+            process.kill()
 
 
 # --- entering one -----------------------------------------------------------------------------------------

@@ -2,27 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from devtrace.probes import registry
-from devtrace.probes.fields import Refused
 from devtrace.services import probe_standing
 from devtrace.services.probe_asked import Asked, grammar, point_of
-from devtrace.services.probe_client import NoAnswer
-from devtrace.services.probe_standing import (
-    Reply,
-    is_unknown,
-    probe_record,
-    refused_record,
-    set_record,
-    standing,
-    summed,
-)
-from devtrace.views.jsonl import FIELDS
+from devtrace.services.probe_client import Ended, NoAnswer
+from devtrace.services.probe_standing import Reply, is_unknown, listing, standing, summed
 from devtrace.workspace import Workspace, create
 
 LINE_6 = "INVALID_LINE: line 6 is a comment; try 5 or 7"
@@ -88,6 +76,23 @@ def test_every_program_is_asked_and_its_code_is_read_from_its_message(workspace,
     assert (third.status, third.code, third.message) == ("silent", "", "it is stopped")
 
 
+@pytest.mark.parametrize("question", ["one", "all"])
+def test_a_program_that_ends_while_it_is_asked_is_not_counted(workspace, point, monkeypatch, question):
+    monkeypatch.setattr(probe_standing, "programs", lambda _: [process(1), process(2)])
+    monkeypatch.setattr(probe_standing, "wanted", lambda _: [point])
+
+    def ask(_: Workspace, one: dict[str, Any], *request: str, **__: Any) -> Any:
+        if one["pid"] == 1:
+            raise Ended
+        told = {"id": point.id, "status": "installed"}
+        return 200, told if question == "one" else {"points": [told]}
+
+    monkeypatch.setattr(probe_standing, "ask", ask)
+
+    told = standing(workspace, point) if question == "one" else listing(workspace)[0][1]
+    assert [reply.process["pid"] for reply in told.replies] == [2]
+
+
 def test_a_program_that_has_to_take_the_probe_in_first_is_asked_again(workspace, point, monkeypatch):
     answers = [(404, {"code": "POINT_NOT_FOUND"}), (404, {}), (200, {"status": "installed"})]
     monkeypatch.setattr(probe_standing, "programs", lambda _: [process()])
@@ -112,26 +117,3 @@ def test_a_file_is_unknown_where_no_program_has_found_it(point):
     assert is_unknown(summed([waits, waits]), point)
     assert not is_unknown(summed([waits, reply("pending", file="/srv/lib/nobody.py")]), point)
     assert not is_unknown(summed([waits, reply("silent")]), point)
-
-
-def test_the_records_have_the_documented_fields(workspace, point):
-    told = summed([reply("installed")])
-
-    for name, record in (
-        ("probe_set", set_record(workspace, point, told)),
-        ("probe_set", refused_record(Refused(400, "INVALID_LINE", "no"))),
-        ("probe", probe_record(point, told, 3)),
-    ):
-        assert {"record", *record} == set(FIELDS[name][1])
-
-
-def test_the_record_of_a_program_has_the_documented_fields(workspace, monkeypatch):
-    monkeypatch.setattr(probe_standing, "programs", lambda _: [{**process(os.getpid()), "socket": ""}])
-    apart = probe_standing.unreachable.__globals__["Unreachable"](8, "3.10", ["python"], "/", "", "", "why")
-    monkeypatch.setattr(probe_standing, "unreachable", lambda _: [apart])
-
-    first, second = probe_standing.program_records(workspace)
-
-    assert {"record", *first} == {"record", *second} == set(FIELDS["program"][1])
-    assert (first["reachable"], second["reachable"], second["reason"]) == (True, False, "why")
-    assert registry.registered(workspace) == []
