@@ -1,16 +1,14 @@
 """How often a probe may speak, how much all of them may say together, and what they may cost the program.
 
-A clock gives nanoseconds that never go back, and is always a parameter. Everything here is a few integers,
-and nobody waits for anybody: what is asked at each hit needs no lock, and who cannot have the lock of the
-rest at once (its holder was put to sleep, or was another thread at a fork) is refused.
+A clock gives nanoseconds that never go back, and is always a parameter. Everything here is a few integers
+without a lock: nobody waits for anybody.
 
-Lives here: `TokenBucket`, `ProcessLimits`, `CpuBudget`, `HitCount`, `Coalesced`, `OncePerWindow`. Not here:
-how much one snapshot holds (snapshot.py). Standard library only: a guest imports this.
+Lives here: `TokenBucket`, `ProcessLimits`, `CpuBudget`, `HitCount`, `OncePerWindow`. Not here: how much one
+snapshot holds (snapshot.py). Standard library only: a guest imports this.
 """
 
 from __future__ import annotations
 
-from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,7 +19,6 @@ if TYPE_CHECKING:
 SECOND = 1_000_000_000
 SNAPSHOTS_PER_SECOND = 100
 LOG_BYTES_PER_SECOND = 256 << 10  # a hundred probes with ten messages a second of 256 bytes
-_LONGEST_WAIT = 0.005  # seconds for a lock that is not free: after these Python lets another thread run
 _NEVER = 1 << 80  # nanoseconds
 _MOST_DIGITS = 9  # of a number of hits
 _MOST_KEYS = 32  # errors of one probe that are told apart
@@ -155,46 +152,6 @@ class HitCount:
         if sign == ">" or sign == ">=":
             return hit > number or (sign == ">=" and hit == number)
         return hit < number or (sign == "<=" and hit == number)
-
-
-class Coalesced:
-    """Events that are told together: how many there were, once a second."""
-
-    __slots__ = ("_clock", "_count", "_interval", "_lock", "_since")
-
-    def __init__(self, clock: Clock, interval_ns: int = SECOND):
-        self._clock = clock
-        self._interval = interval_ns
-        self._lock = allocate_lock()
-        self._count = 0
-        self._since = 0  # when the first of them was added
-
-    def add(self) -> int:
-        """Count one more. The number to be told now, this one with it; 0: not yet."""
-        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
-            return 0
-        try:
-            if self._count == 0:
-                self._since = self._clock()
-            self._count += 1
-            return self._due()
-        finally:
-            self._lock.release()
-
-    def take(self, *, at_once: bool = False) -> int:
-        """The number to be told now though no more came, as `at_once` when the probe ends; 0: none."""
-        if not (self._lock.acquire(False) or self._lock.acquire(True, _LONGEST_WAIT)):
-            return 0
-        try:
-            return self._due(at_once)
-        finally:
-            self._lock.release()
-
-    def _due(self, at_once: bool = False) -> int:
-        if not at_once and self._clock() - self._since < self._interval:
-            return 0
-        count, self._count = self._count, 0
-        return count
 
 
 class OncePerWindow:

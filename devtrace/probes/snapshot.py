@@ -2,7 +2,7 @@
 
 No code of the program's types is run, and no reference to its values is kept.
 
-Lives here: `SnapshotLimits`, `Encoder`, `apply_legacy`. Not here: one value (walk.py), its form (markers.py),
+Lives here: `SnapshotLimits`, `Encoder`. Not here: one value (walk.py), its form (markers.py),
 whose names hide it (hiding.py). Standard library only: a guest imports this.
 """
 
@@ -29,14 +29,12 @@ if TYPE_CHECKING:
     # What is known of the names, the variables, and the places of those among them that are hidden.
     Scope = tuple[list[Named], list[tuple[str, Any]], list[int]]
 
-__all__ = ["NOTHING", "REDACTED", "Encoder", "SnapshotLimits", "apply_legacy", "hides_name"]
+__all__ = ["NOTHING", "REDACTED", "Encoder", "SnapshotLimits", "hides_name"]
 
 _MOST_PLACES = 512  # code objects that are remembered
 _MOST_SCOPES = 64  # of which the names are remembered
 MOST_DEPTH = 20  # each level is a few frames of the program's own stack
 _LINE_DEPTH, _LINE_ITEMS = 2, 20  # of a value in a log message
-_PLACE = ("file_name", "line_no", "method_name")
-_PLAIN = frozenset(map(id, (str, int, float, bool, type(None))))
 
 _NO_NAMES: Any = ([], [], [])
 NOTHING: Any = object()  # in the place of a return value: the function has not returned
@@ -266,27 +264,3 @@ class Encoder:
         if len(hidden.wholes) > known and any(map(hidden.is_in, walk.seen)):
             told = tell(Walk(self, limits, hidden, deadline))
         return told
-
-
-def apply_legacy(callback: Callable[[dict[str, Any]], object], document: dict[str, Any]) -> dict[str, Any]:
-    """The document of a hit after a callback that changes it in place, as plain data again.
-
-    `document`: `{file_name, line_no, method_name, ...}` as an encoder made it. Where the callback fails only
-    these three are left of it. What it puts there that is no plain data is replaced.
-    """
-    kept = {name: document.get(name) for name in _PLACE if name in document}
-    names = list(document)
-    try:
-        callback(document)
-        return {name: _as_plain(document[name]) for name in names if name in document}
-    except Exception:
-        return {name: kept.get(name, REDACTED) for name in names}
-
-
-def _as_plain(value: Any) -> Any:
-    kind = type(value)
-    if kind is dict:
-        return {key: _as_plain(inner) for key, inner in value.items() if type(key) is str}
-    if kind is list:
-        return [_as_plain(inner) for inner in value]
-    return value if id(kind) in _PLAIN else REDACTED

@@ -8,7 +8,6 @@ import pytest
 
 from devtrace.probes.limits import (
     SECOND,
-    Coalesced,
     CpuBudget,
     HitCount,
     OncePerWindow,
@@ -244,43 +243,6 @@ def test_a_hit_count_is_told_as_it_was_set():
 
 
 # --- errors that come often ---
-
-
-def test_what_comes_often_is_told_once_a_second_with_its_number(clock):
-    dropped = Coalesced(clock)
-    told = []
-
-    for _ in range(2000):
-        told.append(dropped.add())
-    clock.pass_(1)
-    told.append(dropped.take())
-
-    assert [count for count in told if count] == [2000]
-
-
-def test_the_next_one_after_a_second_tells_those_before_it(clock):
-    dropped = Coalesced(clock)
-
-    assert [dropped.add(), dropped.add()] == [0, 0]
-    clock.pass_(1.5)
-    assert dropped.add() == 3
-    assert dropped.add() == 0
-
-
-def test_a_probe_that_ends_tells_what_it_has_not_told(clock):
-    dropped = Coalesced(clock)
-    dropped.add()
-
-    assert dropped.take() == 0
-    assert dropped.take(at_once=True) == 1
-    assert dropped.take(at_once=True) == 0
-
-
-def test_nothing_dropped_is_nothing_told(clock):
-    dropped = Coalesced(clock)
-    clock.pass_(10)
-
-    assert dropped.take() == 0
 
 
 def test_a_failing_condition_is_told_once_and_again_after_its_window(clock):

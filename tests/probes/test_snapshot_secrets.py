@@ -14,8 +14,7 @@ import pytest
 from devtrace.policy.chain import Policy
 from devtrace.policy.known import Known
 from devtrace.policy.secrets import RULES, TEACHERS
-from devtrace.probes.snapshot import NOTHING, REDACTED, apply_legacy, hides_name
-from tests.probes import hostile
+from devtrace.probes.snapshot import NOTHING, REDACTED, hides_name
 from tests.probes.snapshots import (
     CUT,
     HERE,
@@ -226,29 +225,6 @@ def test_an_interrupt_in_the_callback_reaches_the_program():
 
     with pytest.raises(KeyboardInterrupt):
         encoder(callback=callback).encode("a")
-
-
-def document():
-    return {"file_name": "a.py", "line_no": 3, "method_name": "f", "frames": [{"variables": {"a": "raw"}}]}
-
-
-def test_a_callback_in_the_old_form_changes_the_document_in_place():
-    def callback(told):
-        told["frames"][0]["variables"]["a"] = "*"
-        told["frames"][0]["object"] = hostile.of(str)
-        told["more"] = 1
-
-    told = apply_legacy(callback, document())
-
-    assert told == document() | {"frames": [{"variables": {"a": "*"}, "object": REDACTED}]}
-
-
-def test_a_callback_in_the_old_form_that_fails_lets_only_the_place_leave():
-    def callback(told):
-        told["line_no"] = "raw"
-        raise ValueError
-
-    assert apply_legacy(callback, document()) == document() | {"frames": REDACTED}
 
 
 # --- whole snapshots, lines of a log, stacks ---
