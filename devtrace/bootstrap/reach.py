@@ -81,15 +81,19 @@ class _Reach:
     def _watch_forks(self) -> None:
         """A module that is half imported stays so in the child, where who imports it waits for ever.
 
-        C alone runs in the parent: a handler of a signal that runs in Python code there is lost.
+        C alone runs in the parent: what a handler of a signal raises in Python code there is lost. The lock
+        is taken without waiting before it is let go, so that it never is free by then.
         """
         from functools import partial
 
+        take, let_go = self._answering.acquire, self._answering.release
+        again = self._answering._at_fork_reinit  # type: ignore[attr-defined]  # as threading does
         os.register_at_fork(
-            before=partial(self._answering.acquire, True, _IMPORT_S),
-            after_in_parent=self._answering.release,
-            after_in_child=self._answering._at_fork_reinit,  # type: ignore[attr-defined]  # as threading does
+            before=partial(take, True, _IMPORT_S),
+            after_in_parent=partial(take, False),
+            after_in_child=again,
         )
+        os.register_at_fork(after_in_parent=let_go)
         self._is_watching = True
 
     def _register(self, wakes: bool) -> None:

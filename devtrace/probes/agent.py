@@ -45,7 +45,8 @@ ENGINE = "TRACEPOINTDEBUG_ENGINE"
 _LINGER_S = 1.0  # after it was woken it stays for who connects then
 _SETTLE_S = 0.02  # between two drains: a flood of hits is written by batches
 _LIMITS_S = 1.0
-_LEAVE_S = 0.2  # what a fork, and the program's end, may wait for the thread
+_LEAVE_S = 0.2  # what the program's end may wait for the thread
+_FORK_S = 1.0  # what a fork may: it is gone in less than a millisecond, unless the machine is very busy
 
 
 class Agent:
@@ -131,7 +132,7 @@ class Agent:
     def before_fork(self) -> None:
         """No thread of ours is there while the program forks, and nothing waits for one."""
         if self.worker.is_running:
-            self.worker.end(_LEAVE_S)
+            self.worker.end(_FORK_S)
             self.outbox.drain(is_all=True)
         if self.outbox.sink is not None:
             self.outbox.sink.rest()
