@@ -8,7 +8,6 @@ whose names hide it (hiding.py). Standard library only: a guest imports this.
 
 from __future__ import annotations
 
-from itertools import islice
 from time import monotonic_ns
 from weakref import ref
 
@@ -153,20 +152,13 @@ class Encoder:
 
         own, given = self._scope(variables), self._scope(arguments)
         asked = self._scope(watch) if watch else _NO_NAMES
-        is_within = len(given[1]) <= min(len(own[1]), self.limits.max_properties) and all(
-            one[0] == other[0] and one[1] is other[1] for one, other in zip(given[1], own[1], strict=False)
-        )
 
         def tell(walk: Walk) -> dict[str, Any]:
             watched = None if watch is None else walk.names(asked)
             value = None if returned is NOTHING else walk.guarded(returned)
             exception = None if raised is None else walk.exception(raised)
-            if is_within:  # the first of the variables: told once, and with what is hidden in either
-                variables_told = walk.names(own)
-                told_first = dict(islice(variables_told.items(), len(given[1])))
-            else:
-                told_first, variables_told = walk.names(given), walk.names(own)
-            told: dict[str, Any] = {"locals": variables_told, "arguments": told_first}
+            told_first = walk.names(given)
+            told: dict[str, Any] = {"locals": walk.names(own), "arguments": told_first}
             told |= {"returnValue": value, "exception": exception}
             return told if watched is None else told | {"watch": watched}
 
