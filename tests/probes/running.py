@@ -99,9 +99,14 @@ class Program:
     def entry(self, pid: int | None = None) -> dict[str, Any]:
         """How it is listed, once it is."""
         wanted = self.pid if pid is None else pid
-        return until(
-            lambda: next((one for one in registry.registered(self.store) if one["pid"] == wanted), None)
-        )
+
+        def listed() -> dict[str, Any] | None:
+            found = [one for one in registry.registered(self.store) if one["pid"] == wanted]
+            assert found or wanted != self.pid or self.child.poll() is None, self._rest()
+            return found[0] if found else None
+
+        entry: dict[str, Any] = until(listed)
+        return entry
 
     def ask(self, method: str, path: str, body: object = None, pid: int | None = None) -> tuple[int, Any]:
         """A request over its unix socket: status, document."""
