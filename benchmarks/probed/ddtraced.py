@@ -31,7 +31,7 @@ def begun(_folder: Path) -> tuple[Callable[[], Any], Callable[[], None], Callabl
         config.global_rate_limit = float(variants.MANY)  # of snapshots of the whole process, as for ours
         import ddtrace.auto  # noqa: F401 - importing it is its way to begin
 
-    return begin, lambda: time.sleep(_SETTLE_S), _check
+    return begin, lambda: time.sleep(_SETTLE_S), _check  # its queue tells nobody that it is empty
 
 
 def _check(is_wanted: bool) -> None:

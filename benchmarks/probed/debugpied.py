@@ -33,7 +33,7 @@ def begun(folder: Path) -> tuple[Callable[[], Any], Callable[[], None], Callable
         (folder / f"{PORT}.new").rename(folder / PORT)
         debugpy.wait_for_client()
 
-    return begin, lambda: time.sleep(_SETTLE_S), lambda _: None
+    return begin, lambda: time.sleep(_SETTLE_S), lambda _: None  # it does not tell when all is sent
 
 
 def breakpoint_of(variant: variants.Variant, place: variants.Place) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Client(threading.Thread):
         while not (self._folder / PORT).exists():
             if self._is_over or time.monotonic() > until:
                 raise OSError("debugpy did not listen")
-            time.sleep(0.01)
+            time.sleep(0.01)  # another process makes the file, and tells nobody
         return int((self._folder / PORT).read_text())
 
     def _converse(self) -> None:

@@ -79,7 +79,7 @@ def settle(agent: Agent) -> None:
     """Wait until the queue is empty."""
     until = time.monotonic() + _PATIENCE_S
     while not agent.outbox.is_empty and time.monotonic() < until:
-        time.sleep(0.001)
+        time.sleep(0.001)  # a hit waits for nobody, so nobody is told either
 
 
 def check(agent: Agent) -> None:

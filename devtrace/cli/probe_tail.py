@@ -79,7 +79,7 @@ def tail(workspace: Workspace, probe: str, *, limit: int, follow: bool, json: bo
                 tended = time.monotonic()
             if rows := [row for row in news.poll() if _is_of(row, probe)]:
                 printer.show(db, rows)
-            time.sleep(pause)
+            time.sleep(pause)  # follow.poll_ms: other processes write, and tell nobody
 
 
 def receive(port: int, *, json: bool) -> None:

@@ -112,7 +112,7 @@ def _place(told: Mapping[str, Any]) -> str:
     """`handlers.py:42`; of a probe that has found no file yet, the place as it was asked for."""
     file, line = _text(told.get("file")), told.get("line")
     if not file:
-        return _text(told.get("location")) or _UNTOLD
+        return _text(told.get("location")).rpartition("/")[2] or _UNTOLD
     name = file.replace("\\", "/").rpartition("/")[2]
     return f"{name}:{line}" if _is_number(line) else name
 

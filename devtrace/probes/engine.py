@@ -11,6 +11,7 @@ Lives here: `choose`, `Engine`, `Table`. Not here: the engines (monitoring.py, p
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from opcode import opmap
 
 TYPE_CHECKING = False  # as mypy knows it: importing `typing` costs a guest milliseconds
@@ -32,7 +33,7 @@ class EngineBusy(Exception):
     """Another tool has the place. The message says which, in words for the probe's status."""
 
 
-class Engine:
+class Engine(ABC):
     """Watches lines, entries and exits of code objects; each of its functions may be called by any thread.
 
     Until something is armed or discovered, and again after the last was disarmed, nothing of it is in the
@@ -49,59 +50,59 @@ class Engine:
         self.misses = ""  # what of the program it cannot see, in words for a probe's status
         self._table = Table()
 
+    @abstractmethod
     def start(self, on_hit: OnHit, on_new_code: OnNewCode) -> None:
         """Say who is told. Both run in the program's threads."""
-        raise NotImplementedError
 
+    @abstractmethod
     def stop(self) -> None:
         """Disarm all; may be called twice."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arm(self, code: CodeType, line: int, starts: Iterable[int] | None, key: Key) -> None:
         """Raises EngineBusy, as all that arm do."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disarm(self, code: CodeType, line: int, key: Key) -> None:
         """What is not armed may be disarmed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arm_entry(self, code: CodeType, key: Key) -> None:
         """Each call."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disarm_entry(self, code: CodeType, key: Key) -> None:
         """The other way round."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arm_exit(self, code: CodeType, key: Key) -> None:
         """Each "return" with its value, each "unwind" with the exception that leaves the function."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disarm_exit(self, code: CodeType, key: Key) -> None:
         """The other way round."""
-        raise NotImplementedError
 
+    @abstractmethod
     def arm_raise(self, code: CodeType, key: Key) -> None:
         """Each exception that is raised in the function or comes out of a call it made, handled or not."""
-        raise NotImplementedError
 
+    @abstractmethod
     def disarm_raise(self, code: CodeType, key: Key) -> None:
         """The other way round."""
-        raise NotImplementedError
 
+    @abstractmethod
     def drop(self, key: Key) -> None:
         """Disarm all that has this key."""
-        raise NotImplementedError
 
+    @abstractmethod
     def forget_lock(self) -> None:
         """In a forked child: a thread that is not here may have held it."""
-        raise NotImplementedError
 
+    @abstractmethod
     def discover(self, is_on: bool) -> bool:
         """Tell of code that runs, each once, and again where another tool restarts the events of all. Whether
         that is done from now on.
         """
-        raise NotImplementedError
 
 
 def choose(wanted: str, *, has_monitoring: bool | None = None, has_gil: bool | None = None) -> Engine:

@@ -121,7 +121,8 @@ def test_an_editor_may_be_stopped_and_continued(shell: Shell) -> None:
 def test_tmux_runs_inside_and_its_own_shells_are_not_recorded_twice(shell: Shell) -> None:
     shell.writes(".tmux.conf", "set -g default-command 'echo in tm\"\"ux; read line; echo got $line'\n")
 
-    shell.types("tmux -L traced -f ~/.tmux.conf new-session", until="in tmux")
+    name = f"traced-{os.urandom(4).hex()}"  # a server of its own: the other shells are tried at the same time
+    shell.types(f"tmux -L {name} -f ~/.tmux.conf new-session", until="in tmux")
     shell.presses("answer\r", until=r"\[exited\]")
     shell.waits_for(shell.ready)
     shell.types("echo after")
