@@ -6,7 +6,7 @@
 #   TESTS=tests/store        what `make test` hands to pytest
 #   JOBS=1                   in how many processes pytest runs
 #   BENCH="--quick"          what `make bench` hands to the benchmarks
-#   CLIENTS=all              which coding agents `make clients` installs for the tests
+#   CLIENTS=all              which coding agents `make clients` installs for the tests; mcp: its peers
 #
 # stdout belongs to the command that was asked for, and stdin too: setting up talks on stderr and reads
 # nothing, so that `make shell < script` works from the first time on.
@@ -16,7 +16,7 @@ ARGS ?=
 TESTS ?= tests
 JOBS ?= 3
 BENCH ?=
-CLIENTS ?= claude-code codex
+CLIENTS ?= claude-code codex mcp
 BIN := .venv/bin
 # make's own variables would reach the commands in the traced shell, the user's make first of all.
 AS_TYPED := unset MAKEFLAGS MFLAGS MAKELEVEL MAKEOVERRIDES MAKE_TERMOUT MAKE_TERMERR PYTHON;
@@ -34,7 +34,7 @@ help:
 	echo 'make coverage  the tests, and the lines they do not reach'
 	echo 'make bench     side by side with peers, as ratios'
 	echo 'make docs      write docs/reference/ from the code'
-	echo 'make clients   install coding agents for the tests that drive them (also: make clients CLIENTS=all)'
+	echo 'make clients   install coding agents and MCP peers that tests drive (also: make clients CLIENTS=all)'
 	echo 'make clean     remove .venv, .clients and every cache; .devtrace/ stays'
 
 shell: venv

@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator
 import benchmarks
 from benchmarks import Row
 
-ORDER = ("hooks", "terminal", "store", "reading", "follow")
+ORDER = ("hooks", "terminal", "store", "reading", "search", "follow")
 HEADINGS = ("what", "ours", "peer", "", "ratio", "budget", "")
 COMPARE = {"<=": operator.le, "<": operator.lt, ">=": operator.ge, ">": operator.gt}
 BUDGET = re.compile(r"\s*(<=|>=|<|>)\s*([\d.,]+)\s*(k?)\s*(x?)")

@@ -1,7 +1,8 @@
 """The front door: `devtrace` and `python -m devtrace`.
 
 `shell` and `run` go straight to cli/shell.py, which forks its child before anything heavy is imported, and
-`record` to cli/record.py, whose options end where its target begins; all else goes to the typer application.
+`record` to cli/record.py, whose options end where its target begins, and `mcp proxy`, which is in everybody's
+way, to cli/mcp_proxy.py; all else goes to the typer application.
 What goes wrong in either becomes text and an exit status in cli/border.py.
 """
 
@@ -27,6 +28,10 @@ def main(argv: list[str] | None = None) -> int:
             from devtrace.cli.record import main as record
 
             return record(arguments[1:])
+        if arguments[:2] == ["mcp", "proxy"]:
+            from devtrace.cli.mcp_proxy import main as proxy
+
+            return proxy(arguments[2:])
         from devtrace.cli.app import main as run_typer
 
         return run_typer(arguments)

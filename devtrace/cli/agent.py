@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from devtrace.cli.options import Json, Since
+from devtrace.cli.settings_files import show_patches, store, tell_of_git, tell_of_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from devtrace.services.agents import Change, Listed
-    from devtrace.workspace import Workspace
+    from devtrace.views.diff import Shown
 
 app = typer.Typer(rich_markup_mode=None)
 
@@ -42,7 +42,7 @@ def install(name: Name, dry_run: DryRun = False) -> None:
     root = agents.place()
     changes = agents.install(root, name, dry_run=dry_run)
     if dry_run:
-        _show(changes)
+        show_patches([_patched(one) for one in changes])
         return
     for one in changes:
         typer.echo(f"Put our hooks into {one.path}{'' if one.before is not None else ', a new file'}.")
@@ -50,7 +50,8 @@ def install(name: Name, dry_run: DryRun = False) -> None:
             typer.echo(f"What it held before is kept in {one.path}{agents.BACKUP}.")
     if not changes:
         typer.echo("Our hooks are in place already; nothing was changed.")
-    _tell_of_git(root, changes)
+    written = [one.path for one in changes]
+    tell_of_git(root, [*written, *(one.path + agents.BACKUP for one in changes if one.backup == "made")])
     _tell_of_use(root, name)
 
 
@@ -66,7 +67,7 @@ def uninstall(name: Name, dry_run: DryRun = False) -> None:
 
     changes = agents.uninstall(agents.place(), name, dry_run=dry_run)
     if dry_run:
-        _show(changes)
+        show_patches([_patched(one) for one in changes])
         return
     for one in changes:
         if one.after is None:
@@ -147,49 +148,17 @@ def _listing(root: Path) -> list[Listed]:
     from devtrace.cli import reading
     from devtrace.services import agents
 
-    workspace = _store()
+    workspace = store()
     if workspace is None:
         return agents.listing(root, os.environ, None)
     with reading.opened(workspace) as db:
         return agents.listing(root, os.environ, db)
 
 
-def _store() -> Workspace | None:
-    from devtrace.errors import DevTraceError
-    from devtrace.workspace import find
-
-    try:
-        return find()
-    except DevTraceError as error:
-        if error.code != "ERR_STORE_MISSING":
-            raise
-        return None
-
-
-def _show(changes: Sequence[Change]) -> None:
-    import sys
-
-    from devtrace.cli.border import say
-    from devtrace.views import console, diff
+def _patched(change: Change) -> Shown:
     from devtrace.views.hooks import patched
 
-    shown = [patched(one.path, one.before, one.after, is_executable=one.is_executable) for one in changes]
-    if sys.stdout.isatty():
-        console.paint(console.make_console(), diff.lines(shown))
-    else:
-        sys.stdout.buffer.write(b"".join(patch.data for one in shown for patch in one.patches))
-        sys.stdout.buffer.flush()
-    say("Nothing was written." if shown else "Nothing would change.")
-
-
-def _tell_of_git(root: Path, changes: Sequence[Change]) -> None:
-    from devtrace.services import agents
-
-    written = [one.path for one in changes]
-    written += [one.path + agents.BACKUP for one in changes if one.backup == "made"]
-    if open_to_git := agents.unignored(root, written):
-        named, them = " and ".join(open_to_git), "it" if len(open_to_git) == 1 else "them"
-        typer.echo(f"Git does not ignore {named}; an ignore rule keeps {them} out of commits.")
+    return patched(change.path, change.before, change.after, is_executable=change.is_executable)
 
 
 def _tell_of_use(root: Path, name: str) -> None:
@@ -203,7 +172,4 @@ def _tell_of_use(root: Path, name: str) -> None:
         typer.echo(f"{one.title} skips hooks that it does not trust: start it here once, and approve them.")
     else:
         typer.echo(f"What {one.title} does from its next start on is heard.")
-    if _store() is None:
-        typer.echo("There is no store here yet, and without one nothing is kept. Make it with: devtrace init")
-    else:
-        typer.echo("See how it stands with: devtrace agent list")
+    tell_of_store("See how it stands with: devtrace agent list")

@@ -20,11 +20,13 @@ from devtrace.cli import (
     export,
     init,
     log,
+    mcp,
     note,
     policy,
     probe,
     prune,
     restore,
+    search,
     sessions,
     show,
     snapshot,
@@ -92,6 +94,7 @@ for _command, _summary in (
     (why.why, "Tell the whole story of one line."),
     (audit.audit, "Tell how much of a change is explained."),
     (log.log, "List the newest events, or follow them."),
+    (search.search, "Find commands, notes, prompts, calls, files by words."),
     (note.note, "Write a note into a session."),
     (snapshot.snapshot, "Keep the working tree as it is now."),
     (restore.restore, "Bring files back to an earlier state."),
@@ -103,6 +106,7 @@ for _command, _summary in (
 ):
     app.command(short_help=_summary, cls=_PARSED_BY.get(_command))(_command)
 app.add_typer(agent.app, name="agent", short_help="Hear from coding agents.")
+app.add_typer(mcp.app, name="mcp", short_help="Record and answer MCP.")
 app.add_typer(probe.app, name="probe", short_help="Ask a running Python program.")
 app.add_typer(policy.app, name="policy", short_help="See what is masked.")
 app.add_typer(config.app, name="config", short_help="Read and change the settings.")

@@ -210,6 +210,7 @@ def _show_event(db: sqlite3.Connection, found: Found, *, diff: bool, json: bool)
     from devtrace.query.agents import Works
     from devtrace.query.events import children, get_event, with_late_end
     from devtrace.query.ids import short
+    from devtrace.query.mcp import callers
     from devtrace.query.output import has_output
     from devtrace.query.sessions import get_session
     from devtrace.query.traces import traces_under
@@ -225,7 +226,9 @@ def _show_event(db: sqlite3.Connection, found: Found, *, diff: bool, json: bool)
     event = with_late_end(db, event)
     inside = children(db, found.session, found.event)
     parents = [event["parent"]] if event["parent"] else []
-    calls = Works(db).of_event(found.session, found.event)
+    calls = (
+        callers(db, event) if event["kind"] == "mcp_call" else Works(db).of_event(found.session, found.event)
+    )
     named = [*parents, *(child["id"] for child in inside), *ids_of(calls)]
     traces = traces_under(db, found.session, found.event)
     ids = short(db, [found.session, found.event, *named, *(trace["session"] for trace in traces)])

@@ -24,6 +24,7 @@ from devtrace.events.envelope import (
 )
 from devtrace.events.git import GitCommit, GitSnapshot
 from devtrace.events.io import Io
+from devtrace.events.mcp import FRAMES_BLOB, OUTCOMES, McpCall, McpFrames, McpServer
 from devtrace.events.note import Note
 from devtrace.events.probe import ProbeError, ProbeHit, ProbeStatus
 from devtrace.events.session import Gap, Policy, gap_event
@@ -33,7 +34,9 @@ from devtrace.events.trace import PythonTrace
 __all__ = [
     "ATTRIBUTIONS",
     "DOES",
+    "FRAMES_BLOB",
     "KINDS",
+    "OUTCOMES",
     "OUTPUT_BLOB",
     "TIMING_BLOB",
     "AgentPayload",
@@ -48,6 +51,9 @@ __all__ = [
     "GitCommit",
     "GitSnapshot",
     "Io",
+    "McpCall",
+    "McpFrames",
+    "McpServer",
     "Note",
     "Output",
     "Policy",

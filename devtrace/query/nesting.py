@@ -20,18 +20,22 @@ _MOST_AROUND = 20  # events around each other
 def under_calls(work: Work, rows: Sequence[Row]) -> list[Row]:
     """The rows as people read them: a command stands under its call, a subagent's work under what started it.
 
+    What passed to an MCP server stands under its call too, where it carries that one's id.
     What a client does by itself stands under the prompt that it works on, and what one of several did under
     what they have in common: so it is read in the order of time. Those have `inside` besides. The record
     keeps them where they were told.
     """
     above = {one["event"]: call["event"] for call in work.calls for one in call["ran"] or ()}
     starters = {call["starts"]: call for call in work.calls if call["starts"]}
+    named = {call["call"]: call["event"] for call in work.calls if call["call"]}
     found = []
     for row in rows:
         name = f"{row['session']}/{row['id']}"
         starter = starters.get(row["data"].get("subagent"))
         if starter is not None and starter["started_us"] < row["started_us"]:
             above.setdefault(name, starter["event"])
+        if row["kind"] == "mcp_call" and row["data"].get("call") in named:
+            above[name] = named[row["data"]["call"]]
         session, _, parent = above.get(name, "").partition("/")
         found.append(_moved(row, parent) if session == row["session"] else row)
     return _under_suspects(_under_prompts(found))

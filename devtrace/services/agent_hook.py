@@ -18,7 +18,6 @@ import hashlib
 import json
 import os
 import signal
-import stat
 import sys
 import time
 from pathlib import Path
@@ -30,7 +29,7 @@ if __name__ == "__main__":  # run by its path, in isolated mode: nothing else sa
 
 from devtrace.ids import is_session_id, is_span_id, new_session_id
 from devtrace.sources.agents import base
-from devtrace.store.spool import SESSION_FRAME, SpoolWriter
+from devtrace.store.spool import SESSION_FRAME, SpoolWriter, wake_host
 from devtrace.workspace import Workspace, checked, find, repository_root
 
 if TYPE_CHECKING:
@@ -76,7 +75,7 @@ def take(agent: str, event: str, data: bytes, at_us: int, environ: Mapping[str, 
     frames = [*where.session_frames(facts, at_us), *(where.frame(fact, at_us) for fact in facts)]
     _spool(where.workspace, frames, environ)
     if frames and not where.memory.session:
-        _wake(environ.get("DEVTRACE_FIFO", ""))
+        wake_host(environ.get("DEVTRACE_FIFO", ""))
     return len(facts)
 
 
@@ -323,21 +322,6 @@ def _locked(fd: int) -> bool:
             time.sleep(0.002)  # a flock with a limit of time: the kernel has none
         else:
             return True
-
-
-def _wake(fifo: str) -> None:
-    """Let the session's host look into the spool at once: of an empty line it makes nothing else."""
-    try:
-        fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError:
-        return  # it has ended, or was never there: who opens the store next takes everything in
-    try:
-        if stat.S_ISFIFO(os.fstat(fd).st_mode):
-            os.write(fd, b"\n")
-    except BlockingIOError:
-        pass  # it has more to do than we could tell it
-    finally:
-        os.close(fd)
 
 
 if __name__ == "__main__":

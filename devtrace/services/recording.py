@@ -30,7 +30,7 @@ from devtrace.policy.chain import Policy
 from devtrace.services.edits.tools import Tools
 from devtrace.services.redaction import Credentials, own_rules
 from devtrace.services.transcripts import Filling
-from devtrace.store import anchors, sessions
+from devtrace.store import anchors, search_index, sessions
 from devtrace.store.connection import must_be_known, open_store, translated
 from devtrace.store.drain import drain
 from devtrace.store.hold import NEVER_US, Hold, hold, holders
@@ -46,6 +46,7 @@ _RETRY_S = 2.0  # between two tries to open a store that could not be opened
 _PATIENCE_MS = 2_000  # for others who write; then the spool takes it, and nobody waits for us at the end
 _IMPATIENCE_MS = 100  # while that goes on
 _TRACE_S = 0.03  # of taking in traces at once: the terminal shares the interpreter with it
+_INDEX_S = 0.02  # of filling the search index at once, for the same reason
 _LAST_TRACE_S = 0.5  # of it at the end; whoever reads next takes the rest
 
 
@@ -79,6 +80,7 @@ class Recording:
         self._file: tuple[int, int] | None = None  # the database that is open, by device and inode
         self._retry_at = 0.0
         self._retry = Retry()  # of writing to the store that is open
+        self._retry_index = Retry()
         self._hold = held
         self._n_events: int | None = None
         with contextlib.suppress(DevTraceError):  # told when the store is opened
@@ -113,7 +115,7 @@ class Recording:
         self._has_company = False
         self._company_ns = 0  # when `run/` changed, as it was when we looked for company
         self._is_over = False
-        self._has_more = False  # traces wait to be taken in
+        self._has_more = False  # traces wait to be taken in, or events to be indexed
         self._open()
         if self._db is None:
             self._pipeline.session({**self._row, "status": "active"})
@@ -150,7 +152,7 @@ class Recording:
             self._edits.places.told(line, at_us, begins=begins)
 
     def waits(self) -> bool:
-        """Whether a trace waits, or the look at the working tree to hear that nothing more was typed."""
+        """Whether something waits to be taken in or indexed, or a look at the tree for more to be typed."""
         return self._has_more or (self._edits is not None and self._edits.waits())
 
     def idle(self) -> None:
@@ -162,6 +164,8 @@ class Recording:
         if self._try(self._drain):
             self._pipeline.settle()
             self._be_patient(_PATIENCE_MS)
+            if not self._has_more:
+                self._index()
         else:
             self._retry.failed()
 
@@ -341,6 +345,17 @@ class Recording:
         if any(drained):
             self._retry.begin_anew()
         anchors.sync(self._db, self._place)
+
+    def _index(self) -> None:
+        """Let what was written be found: little by little, and another time where others write now."""
+        if self._db is None or not self._retry_index.is_due():
+            return
+        until = time.monotonic() + _INDEX_S
+        try:
+            self._has_more = not search_index.catch_up(self._db, lambda: time.monotonic() < until)
+            self._retry_index.begin_anew()
+        except sqlite3.Error:  # nothing of the record is lost by it, and who searches says what is left out
+            self._retry_index.failed()
 
     def _emit_replaced(self) -> None:
         gap = Gap(reason="store_replaced", detail="what was recorded before is not in this store")

@@ -2,7 +2,8 @@
 
 Best effort: what cannot be written is read as it is, and the reason is handed back to be said once.
 
-Lives here: `open_fresh`, and `tend` for those who read for hours. Not here: reading (query/).
+Lives here: `open_fresh`, `tend` for those who read for hours, `index` for those who search. Not here: reading
+(query/).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import time
 from typing import NamedTuple
 
 from devtrace.errors import DevTraceError
-from devtrace.store import anchors, drain, sessions
+from devtrace.store import anchors, drain, search_index, sessions
 from devtrace.store.connection import open_reader, open_store, translated
 from devtrace.workspace import Workspace
 
@@ -64,3 +65,29 @@ def tend(db: sqlite3.Connection, workspace: Workspace) -> DevTraceError | None:
             raise
         return None if error.code == "ERR_STORE_LOCKED" else error
     return None
+
+
+def index(db: sqlite3.Connection, workspace: Workspace, seconds: float, *, anew: bool = False) -> None:
+    """Bring the search index up to date, for about so long, as far as the store can be written just now.
+
+    `anew`, or where it is damaged, it is thrown away before. Who searches says what is left out
+    (`query.search.Found.n_left_out`).
+    """
+    until = time.monotonic() + seconds
+    try:
+        with translated(workspace):
+            _index(db, until, anew=anew)
+    except DevTraceError as error:
+        if error.code not in _READABLE:
+            raise
+
+
+def _index(db: sqlite3.Connection, until: float, *, anew: bool) -> None:
+    try:
+        if anew:
+            search_index.begin_anew(db)
+        search_index.catch_up(db, lambda: time.monotonic() < until)
+    except sqlite3.DatabaseError as error:
+        if anew or not search_index.is_damage(error):
+            raise
+        _index(db, until, anew=True)

@@ -3,4 +3,4 @@
 Nothing is imported here: guests import `devtrace.store.spool`.
 """
 
-VERSION = 5  # how many steps store/migrations/ has; kept in PRAGMA user_version
+VERSION = 6  # how many steps store/migrations/ has; kept in PRAGMA user_version

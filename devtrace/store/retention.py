@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from devtrace.events import Event, Policy
 from devtrace.ids import new_span_id
-from devtrace.store import blobs, chain, trace_io, trace_tables
+from devtrace.store import blobs, chain, search_index, trace_io, trace_tables
 from devtrace.store.append import append_within, row_of
 from devtrace.store.connection import transaction
 from devtrace.store.hold import dead
@@ -81,7 +81,8 @@ def prune(
 ) -> Iterator[Share]:
     """Do it, the oldest sessions first, as long as `goes_on`; gives what went with each transaction.
 
-    Killed in the middle it has done less. Raises sqlite3.Error; what was given before stays done.
+    Killed in the middle it has done less: what its words left in the segments of the search index goes when
+    that is filled next. Raises sqlite3.Error; what was given before stays done.
     """
     batch = _prune_events if order.what == EVENTS else _prune_outputs
     for session in _sessions(db, workspace, order):
@@ -98,6 +99,7 @@ def prune(
             time.sleep(max(time.monotonic() - began, _LEAST_REST_S))
         if not goes_on():
             return
+    search_index.scrub(db, goes_on)
 
 
 # --- which ----------------------------------------------------------------------------------------------
@@ -251,6 +253,7 @@ def _take_out(db: sqlite3.Connection, session: str, seqs: Sequence[int], events:
         trace_tables.forget(db, session)
         trace_io.forget(db, session)
     trace_io.forget(db, session, events)
+    search_index.forget(db, seqs)
     for mine, event in (("session", "event"), ("other_session", "other_event")):
         db.execute(f"DELETE FROM links WHERE {mine} = ? AND {event} IN ({_LISTED})", (session, ids))
     db.execute(f"DELETE FROM events WHERE seq IN ({_LISTED})", (json.dumps(seqs),))
@@ -264,6 +267,7 @@ def _prune_outputs(db: sqlite3.Connection, session: str, seqs: Sequence[int], au
     new = sorted(set(digests) - {digest for (digest,) in known})
     by_event = _tell(db, session, author, _policy(OUTPUTS, outputs, freed, seqs, new))
     db.executemany("INSERT INTO pruned_blobs VALUES (?, ?, ?)", [(one, session, by_event) for one in new])
+    search_index.forget_outputs(db, seqs)
     return Share(session, 0, outputs, freed)
 
 

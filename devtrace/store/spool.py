@@ -6,8 +6,8 @@
 A full disk tears a frame in the middle; the reader skips to the next magic and counts what it skipped. A
 payload is ASCII, so the magic is never a part of one.
 
-Lives here: writing and reading. Not here: taking frames into the database (drain.py).
-Standard library only, and no dataclass: guests import this.
+Lives here: writing and reading, and telling a host that there is something. Not here: taking frames into the
+database (drain.py). Standard library only, and no dataclass: guests import this.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import binascii
 import fcntl
 import json
 import os
+import stat
 import struct
 import time
 from pathlib import Path
@@ -101,6 +102,25 @@ class SpoolWriter:
             os.ftruncate(self._fd, start)
         except OSError:
             return
+
+
+def wake_host(fifo: str) -> None:
+    """Let the host of a session look into the spool at once: of an empty line it makes nothing else.
+
+    `fifo`: its `DEVTRACE_FIFO`. Never waits, never raises; where nobody listens, who opens the store next
+    takes everything in.
+    """
+    try:
+        fd = os.open(fifo, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except (OSError, ValueError):
+        return
+    try:
+        if stat.S_ISFIFO(os.fstat(fd).st_mode):
+            os.write(fd, b"\n")
+    except OSError:
+        pass  # it has more to do than we could tell it
+    finally:
+        os.close(fd)
 
 
 def encode(frame: dict[str, Any]) -> bytes:

@@ -112,9 +112,9 @@ def told_rows(event: Row) -> Labelled:
             rows.append((name, [(safe(str(data[name])), "")]))
     if data.get("paths"):
         rows += [("paths" if at == 0 else "", [(safe(path), "")]) for at, path in enumerate(data["paths"])]
-    rows += _block("input", _pretty(data.get("input")))
-    rows += _block("result", str(data.get("result") or ""))
-    rows += _block("payload", str(data.get("payload") or ""))
+    rows += block("input", pretty(data.get("input")))
+    rows += block("result", str(data.get("result") or ""))
+    rows += block("payload", str(data.get("payload") or ""))
     return rows
 
 
@@ -134,7 +134,7 @@ def _who(data: Row) -> Line:
     return line
 
 
-def _pretty(told: object) -> str:
+def pretty(told: object) -> str:
     """An input, a value a line where it is an object."""
     try:
         value = json.loads(str(told)) if told else None
@@ -152,7 +152,7 @@ def _lines(text: str) -> list[str]:
     return [safe(words.shortened(line), keep="\t") for line in text.split("\n")]
 
 
-def _block(label: str, text: str) -> Labelled:
+def block(label: str, text: str) -> Labelled:
     """A text of several lines; the rest of a long one is counted."""
     lines = _lines(text.rstrip("\n")) if text else []
     rows: Labelled = [(label if at == 0 else "", [(line, "")]) for at, line in enumerate(lines[:_MOST_LINES])]

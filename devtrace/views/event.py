@@ -14,6 +14,7 @@ from devtrace.views import words
 from devtrace.views.agents import told_rows, work_rows
 from devtrace.views.console import Line
 from devtrace.views.edits import commit_rows, edit_rows, snapshot_rows
+from devtrace.views.mcp import mcp_rows
 from devtrace.views.probe import probe_rows
 from devtrace.views.safe import safe
 from devtrace.views.timeline import Reader, mark, took, what
@@ -41,6 +42,7 @@ _SOURCES = {
     "hook": "told by the agent's hook",
     "transcript": "read from the agent's own record",
     "probe": "told by the program itself",
+    "mcp": "seen by the proxy in front of the server",
 }
 _TRUST = {
     2: "proven by the session's nonce",
@@ -62,10 +64,12 @@ _TOLD = {
 # Kinds whose every field has its own words.
 _TELLS = ("prompt", "assistant_message", "tool_call", "agent_session", "agent_payload")  # by its own account
 _PROBES = ("probe_hit", "probe_error", "probe_status")
-_NEVER_PROVEN = (*_TELLS, *_PROBES)
+_MCP = ("mcp_server", "mcp_call", "mcp_frames")
+_NEVER_PROVEN = (*_TELLS, *_PROBES, *_MCP)
 _IN_FULL = {
     "edit_files": edit_rows, "git_commit": commit_rows, "git_snapshot": snapshot_rows,
     **dict.fromkeys(_TELLS, told_rows), **dict.fromkeys(_PROBES, probe_rows),
+    **dict.fromkeys(_MCP, mcp_rows),
 }  # fmt: skip
 _KNOWN = {"run_command", "note", "gap", "policy"}  # of any other kind nothing is told but what it is called
 _TOLD |= {"duration_us", "shell", "interactive", "depth", "folded", "shell_pid", "redacted"}

@@ -40,6 +40,17 @@ _EVENT = {
     " their middle, `dropped` the setting for which its outputs were not kept",
     "hash": "SHA-256 over the previous hash of the session and this event",
 }  # fmt: skip
+_FOUND = {
+    **_EVENT,
+    "record": "`found`: an event",
+    "where": "the field of the excerpt: `title` (the command, the tool), `paths`, `said`, `input` (of a"
+    " tool), `output` (the end of it, of what failed)",
+    "snippet": "the line of that field that has most of what was searched for",
+    "marks": "an array of `[from, to]`: what was searched for, in characters of `snippet`",
+    "missing": "an array: what was searched for and the event does not have",
+    "how": "`words` (all of it, by the forms of words), `substring` (all of it, some as a part of a word or a"
+    " path), `some words`",
+}
 _SESSION = {
     "record": "`session`",
     "id": "32 hex digits, a W3C trace id",
@@ -495,6 +506,7 @@ _TRACE_MATCH = {
 
 FIELDS: dict[str, tuple[str, dict[str, str]]] = {
     "event": ("`show`, `log` and `export --format jsonl`", _EVENT),
+    "found": ("`search`, the best match first", _FOUND),
     "session": ("`sessions`, and the first line of `show` of a session", _SESSION),
     "output": ("`show --output`", _OUTPUT),
     "trace": ("`show` of a recorded program, in the first line", _TRACE),

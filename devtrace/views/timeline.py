@@ -45,11 +45,15 @@ _MARKS: dict[str, Piece] = {
     "probe_hit": ("hit", "note"),
     "probe_error": ("probe", "warning"),
     "probe_status": ("probe", "dim"),
+    "mcp_frames": ("frames", "dim"),
 }
-_RUN = ("run_command", "tool_call", "python_trace")  # what has a status of its own, and takes its time
+# What has a status of its own, and takes its time.
+_RUN = ("run_command", "tool_call", "python_trace", "mcp_call", "mcp_server")
 _RAN: dict[str, Piece] = {
     "tool_call": ("tool", "edit"),
     "python_trace": ("trace", "note"),
+    "mcp_call": ("mcp", "edit"),
+    "mcp_server": ("server", "dim"),
 }  # and it went well
 _MOST_TRACES = 3  # of one command that have a line
 _TOLD = ("prompt", "assistant_message", "tool_call", "agent_session", "agent_payload")

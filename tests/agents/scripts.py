@@ -48,11 +48,19 @@ class Delegate(NamedTuple):
     prompt: str
 
 
+class Ask(NamedTuple):
+    """A call of a tool of an MCP server, in the test's own repository only."""
+
+    server: str
+    tool: str
+    arguments: dict[str, object]
+
+
 class Join(NamedTuple):
     """The wait, where a client's subagents run beside their parent; the translation puts it in."""
 
 
-Action = Run | Write | Edit | Delegate | Join
+Action = Run | Write | Edit | Delegate | Ask | Join
 
 
 class Step(NamedTuple):
@@ -163,6 +171,8 @@ class Place(NamedTuple):
 
 
 Dialect = dict[type, tuple[str, Callable[..., dict[str, object] | str]]]
+# Claude Code names such a tool after its server, Codex has it in a namespace of that name (wire.py).
+_ASKED: Callable[..., dict[str, object]] = lambda action, _: action.arguments  # noqa: E731 - as those below
 
 
 def _patch(*lines: str) -> str:
@@ -221,6 +231,7 @@ CLAUDE_CODE: Dialect = {
             "subagent_type": "general-purpose",
         },
     ),
+    Ask: ("mcp__{server}__{tool}", _ASKED),
 }
 CODEX: Dialect = {
     Run: ("exec_command", lambda action, _: {"cmd": action.command}),
@@ -228,6 +239,7 @@ CODEX: Dialect = {
     Edit: ("apply_patch", _updated),
     Delegate: ("spawn_agent", lambda action, _: {"message": action.prompt}),
     Join: ("wait_agent", lambda _, at: {"targets": _agents(at)}),
+    Ask: ("{tool}", _ASKED),
 }
 CODEX_BY_SHELL: Dialect = {
     **CODEX,
@@ -314,7 +326,8 @@ def _steps(script: Script, words: Dialect) -> list[Step]:
 
 def _call(action: Action, words: Dialect, place: Place) -> Call:
     tool, arguments = words[type(action)]
-    return Call(tool, arguments(action, place))
+    named = tool.format(**action._asdict()) if isinstance(action, Ask) else tool
+    return Call(named, arguments(action, place))
 
 
 def _last_word(script: Script, due: int, tools: Collection[str]) -> Turn:

@@ -28,6 +28,8 @@ def place(tmp_path: Path) -> Path:
     (tmp_path / "project" / ".ci").mkdir(parents=True)
     shutil.copy(CHECKOUT / ".ci" / "clients", tmp_path / "project" / ".ci")
     (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "node").write_text("#!/bin/sh\n")  # new enough for all of them
+    (tmp_path / "bin" / "node").chmod(0o755)
     return tmp_path
 
 
@@ -50,15 +52,16 @@ def asked(place: Path) -> list[str]:
     return [line.split()[-1] for line in told.read_text().splitlines()] if told.exists() else []
 
 
-def test_claude_code_and_codex_are_what_is_installed_unless_told_otherwise(place: Path) -> None:
+def test_claude_code_codex_and_mcp_peers_are_what_is_installed_unless_told_otherwise(place: Path) -> None:
     done = install(place, npm=INSTALLS_PROGRAMS)
 
     assert (done.returncode, done.stdout) == (0, "")
     assert [name.rpartition("@")[0] for name in asked(place)] == [
         "@anthropic-ai/claude-code",
         "@openai/codex",
+        "@modelcontextprotocol/conformance",  # the last of several
     ]
-    assert done.stderr.count("Installing") == 2
+    assert done.stderr.count("Installing") == 3
 
 
 def test_the_program_of_this_platform_takes_the_place_of_the_stub(place: Path) -> None:
@@ -131,5 +134,5 @@ def test_an_unknown_name_is_refused_with_those_there_are(place: Path) -> None:
     done = install(place, "nonsense", npm=INSTALLS)
 
     assert done.returncode == 2
-    assert "claude-code, codex, opencode, gemini" in done.stderr
+    assert "claude-code, codex, opencode, gemini, mcp" in done.stderr
     assert asked(place) == []

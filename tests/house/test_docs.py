@@ -204,7 +204,7 @@ def told_alike(printed: str) -> str:
         (r"\b[\d.]+ (?:B|KB|KiB)(?=\s)", "SIZE"),
         (r"bash on \S+", "bash on HOST"),
         (r'"/\S+/shop/', '"/HOME/shop/'),
-        (r"(?<!\S)[0-9a-f]{4,16}(?=[\s,]|$)", "ID"),
+        (r"(?<!\S)[0-9a-f]{4,16}(?:/[0-9a-f]{4,16})?(?=[\s,]|$)", "ID"),
         (r":[0-9a-f]{8}\]", ":TAG]"),
         (r"[ \t]+", " "),
     ):
@@ -320,5 +320,5 @@ def test_the_first_paper_shows_what_is_really_printed(command: str, output: str,
 
 def test_the_first_paper_shows_these_commands() -> None:
     assert [command.split()[1] for command, _ in README_BLOCKS] == [
-        "show", "show", "diff", "blame", "stats", "verify", "policy",
+        "show", "show", "diff", "blame", "stats", "search", "verify", "policy",
     ]  # fmt: skip

@@ -23,6 +23,11 @@ GUESTS += ["devtrace.recorder", *(f"devtrace.recorder.{name}" for name in RECORD
 GUESTS += ["devtrace.recorder.formats.codetracer"]
 PROBES = sorted(file.stem for file in (CHECKOUT / "devtrace" / "probes").glob("[!_]*.py"))
 GUESTS += ["devtrace.probes", *(f"devtrace.probes.{name}" for name in PROBES)]
+MCP = sorted(file.stem for file in (CHECKOUT / "devtrace" / "sources" / "mcp").glob("[!_]*.py"))
+MCP = [name for name in MCP if name not in ("http", "listener", "relay")]  # of servers reached by HTTP
+GUESTS += ["devtrace.sources.json_text", *(f"devtrace.sources.mcp.{name}" for name in MCP)]
+PROXY = sorted(file.stem for file in (CHECKOUT / "devtrace" / "services" / "mcp_proxy").glob("[!_]*.py"))
+GUESTS += [f"devtrace.services.mcp_proxy.{name}" for name in PROXY]
 GUESTS += ["devtrace.services.agent_hook", *(f"devtrace.sources.agents.{name}" for name in AGENTS)]
 
 

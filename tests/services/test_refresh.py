@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
 from devtrace.errors import DevTraceError
@@ -10,9 +12,10 @@ from devtrace.ids import new_span_id
 from devtrace.query.events import list_events
 from devtrace.query.filters import Filters
 from devtrace.query.sessions import get_session
-from devtrace.services.refresh import open_fresh, tend
-from devtrace.store import anchors
+from devtrace.services.refresh import index, open_fresh, tend
+from devtrace.store import anchors, search_index
 from devtrace.store.anchors import Synced
+from devtrace.store.connection import open_reader, open_store
 from devtrace.store.hold import hold
 from devtrace.store.spool import SpoolWriter
 from devtrace.workspace import Workspace
@@ -131,3 +134,41 @@ def test_tending_a_damaged_store_is_an_error(recorded, tmp_path):
 
     with pytest.raises(DevTraceError):
         tend(recorded.db, recorded.workspace)
+
+
+def indexed(recorded: Recorded) -> int:
+    state = search_index.state_of(recorded.db)
+    return 0 if state is None else state.high
+
+
+def test_the_search_index_is_filled_for_as_long_as_there_is_time(recorded):
+    for number in range(900):
+        recorded.command(f"make {number}", number)
+    index(recorded.db, recorded.workspace, 0)
+    assert indexed(recorded) == 0
+    index(recorded.db, recorded.workspace, 30)
+
+    assert indexed(recorded) == 900
+
+
+def test_a_store_that_cannot_be_written_now_is_left_with_the_index_that_it_has(recorded):
+    recorded.command("make", 1)
+    with closing(open_reader(recorded.workspace)) as reader:
+        index(reader, recorded.workspace, 30)
+    with closing(open_store(recorded.workspace)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        index(recorded.db, recorded.workspace, 30)
+        assert indexed(recorded) == 0
+        other.execute("ROLLBACK")
+    index(recorded.db, recorded.workspace, 30)
+
+    assert indexed(recorded) == 1
+
+
+def test_the_index_can_be_made_anew(recorded):
+    recorded.command("make", 1)
+    index(recorded.db, recorded.workspace, 30)
+    recorded.db.execute("UPDATE search_docs SET title = 'forged'")
+    index(recorded.db, recorded.workspace, 30, anew=True)
+
+    assert recorded.db.execute("SELECT title FROM search_docs").fetchall() == [("make",)]

@@ -91,7 +91,9 @@ def test_a_note_is_shown_whole(shown, other_row):
 
 
 def test_fields_of_a_kind_this_version_does_not_know_are_shown_too(shown, other_row):
-    event = other_row("mcp_call", "edit", data={"tool": "Edit\x1b[2J", "empty": None, "tool_b64": "eA=="})
+    event = other_row(
+        "browser_visit", "edit", data={"tool": "Edit\x1b[2J", "empty": None, "tool_b64": "eA=="}
+    )
 
     assert "tool        Edit\\e[2J\n" in shown(event)
     assert "empty" not in shown(event)

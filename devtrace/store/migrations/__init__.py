@@ -46,6 +46,13 @@ def m0005_io_chunks(db: Database) -> None:
         db.execute(statement)
 
 
+@migrations()
+def m0006_search(db: Database) -> None:
+    """The texts of events, to be searched. They are indexed behind this: what is there may be much."""
+    for statement in _SEARCH:
+        db.execute(statement)
+
+
 _FIRST = (
     """
     CREATE TABLE sessions (
@@ -326,5 +333,39 @@ _IO = (
         io_event TEXT NOT NULL,       -- the `io` event that covers it
         PRIMARY KEY (session, stream, n)
     ) STRICT, WITHOUT ROWID
+    """,
+)
+
+_SEARCH = (
+    """
+    CREATE TABLE search_docs (
+        seq INTEGER PRIMARY KEY,      -- of the event
+        size INTEGER NOT NULL,        -- characters of all its texts
+        title TEXT,
+        paths TEXT,
+        said TEXT,
+        input TEXT,
+        output TEXT
+    ) STRICT
+    """,
+    """
+    CREATE TABLE search_state (
+        n INTEGER PRIMARY KEY CHECK (n = 1),
+        low INTEGER NOT NULL,         -- events with low < seq <= high are in
+        high INTEGER NOT NULL,
+        n_taken INTEGER NOT NULL DEFAULT 0,    -- how often something was taken out of the index,
+        n_scrubbed INTEGER NOT NULL DEFAULT 0  -- and up to which time its segments were merged since
+    ) STRICT
+    """,
+    """
+    INSERT INTO search_state (n, low, high)
+    SELECT 1, coalesce(max(seq), 0), coalesce(max(seq), 0) FROM events
+    """,
+    """
+    CREATE TABLE search_times (
+        span INTEGER PRIMARY KEY,     -- seq / 512
+        first_us INTEGER NOT NULL,    -- of its events that were indexed; pruned ones may be among them
+        last_us INTEGER NOT NULL
+    ) STRICT
     """,
 )
