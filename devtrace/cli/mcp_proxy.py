@@ -32,7 +32,8 @@ Options:
   --frames             Keep every message as it passed, redacted, not only the calls of tools.
   --url URL            The server, where it is reached by HTTP.
   --port PORT          Where to listen on 127.0.0.1.  [default: any free port]
-  --header NAME:VALUE  Send that header along, as Authorization; it is never recorded. May be repeated.
+  --header NAME:VALUE  Send that header along; it is never recorded. In VALUE, $NAME stands for a variable of
+                       the environment, so that a token need not stand where `ps` shows it. May be repeated.
   -h, --help           Show this message and exit.
 
   Example:
@@ -150,7 +151,10 @@ def _header(text: str) -> dict[str, str]:
     name, colon, value = text.partition(":")
     if not colon or not name.strip() or "\n" in text or "\r" in text:
         raise UsageError("--header wants NAME:VALUE", code="ERR_USAGE", hint=_HINT)
-    return {name.strip(): value.strip()}
+    value = os.path.expandvars(value).strip()
+    if "\n" in value or "\r" in value:
+        raise UsageError("--header wants one line", code="ERR_USAGE", hint=_HINT)
+    return {name.strip(): value}
 
 
 def _name_of(asked: Asked) -> str:

@@ -28,7 +28,7 @@ _SESSIONS = """
     SELECT DISTINCT session FROM events WHERE kind = 'tool_call' AND started_us BETWEEN ? AND ?
     UNION SELECT DISTINCT session FROM running WHERE kind = 'tool_call'
 """
-_ODD = re.compile("[^a-z0-9]+")
+_ODD = re.compile(r"[\W_]+")
 
 
 def callers(db: sqlite3.Connection, event: Row) -> list[Row]:
@@ -42,7 +42,8 @@ def callers(db: sqlite3.Connection, event: Row) -> list[Row]:
         named = [call for call in calls if call["call"] == wanted]
         if named:
             return named
-    return [call for call in calls if _is_then(call, at_us) and _fits(call, event["data"])]
+    nameless = [call for call in calls if not (wanted and call["call"])]  # two ids that differ are two calls
+    return [call for call in nameless if _is_then(call, at_us) and _fits(call, event["data"])]
 
 
 def passed(db: sqlite3.Connection, call: Row) -> list[Row]:
@@ -63,7 +64,7 @@ def _is_then(call: Row, at_us: int) -> bool:
 def _fits(call: Row, data: Row) -> bool:
     """Whether an agent's call names that tool, and gives it those arguments."""
     seen = _value(str(data.get("arguments") or "{}"))
-    return any(
+    return call["does"] == "mcp" and any(
         _names(tool, str(data.get("server")), str(data.get("tool"))) and given == seen
         for tool, given in _told(call)
     )

@@ -87,3 +87,11 @@ def test_a_server_that_is_not_there_is_said_with_a_shells_status() -> None:
     assert done.stdout == ""
     assert "no-such-server cannot be started" in done.stderr
     assert '"code": "ERR_TARGET_START"' in done.stderr
+
+
+def test_a_header_takes_its_value_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACKER_TOKEN", "abc")
+
+    asked = parse(["--url", "http://a/", "--header", "Authorization: Bearer $TRACKER_TOKEN"])
+
+    assert asked.headers == {"Authorization": "Bearer abc"}

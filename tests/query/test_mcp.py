@@ -84,6 +84,29 @@ def test_without_an_id_tool_arguments_and_time_tell(db: sqlite3.Connection) -> N
     assert ids(callers(db, get_event(db, SESSION, f"{5:016x}"))) == [1]
 
 
+def test_two_ids_that_differ_are_two_calls(db: sqlite3.Connection) -> None:
+    rows = [
+        told(1, T0, "mcp__my_files__read_text", {"path": "a"}, call="toolu_1"),
+        seen(2, T0 + 1000, {"path": "a"}, call="toolu_2"),
+    ]
+    append(db, rows)
+
+    assert callers(db, get_event(db, SESSION, f"{2:016x}")) == []
+
+
+def test_a_tool_of_the_agents_own_is_no_servers(db: sqlite3.Connection) -> None:
+    own = told(1, T0, "read_text", {"path": "a"})
+    own["data"]["does"] = "read"
+    append(db, [own, seen(2, T0 + 1000, {"path": "a"})])
+
+    assert callers(db, get_event(db, SESSION, f"{2:016x}")) == []
+
+
+def test_names_in_any_script_are_told_apart() -> None:
+    assert _names("mcp__文件__read", "文件", "read")
+    assert not _names("mcp__文件__read", "数据", "read")
+
+
 def test_of_several_that_fit_any_may_be_it(db: sqlite3.Connection) -> None:
     rows = [told(n, T0, "my files_read_text", {"path": "a"}, call=f"c{n}") for n in (1, 2)]
     append(db, [*rows, seen(3, T0 + 1000, {"path": "a"})])

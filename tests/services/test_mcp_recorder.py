@@ -229,14 +229,15 @@ def test_the_run_ends_as_its_server_did(
     assert db.execute("SELECT id, kind, status FROM sessions").fetchall() == [(feed.session, "mcp", "ended")]
 
 
-def test_when_the_forwarder_is_killed_everything_is_interrupted(place: Workspace, db: Any) -> None:
+def test_when_the_forwarder_is_killed_nobody_says_that_no_answer_came(place: Workspace, db: Any) -> None:
     with Feed(place) as feed:
         feed.calls(1)
         feed.data(TO_CLIENT, b'{"jsonrpc":"2.0","id":1,"res')
         feed.wait()
 
     ends = {(row["kind"], row["status"]) for row in events(db, place)}
-    assert ends == {("mcp_call", "interrupted"), ("mcp_server", "interrupted"), ("gap", "unknown")}
+    assert ends == {("mcp_call", "unknown"), ("mcp_server", "interrupted"), ("gap", "unknown")}
+    assert one(db, place, "mcp_call")["data"]["outcome"] == ""
     assert one(db, place, "gap")["data"]["reason"] == "mcp_recorder_stopped"  # what it had still to hand over
     assert db.execute("SELECT status FROM sessions").fetchone() == ("interrupted",)
 

@@ -40,6 +40,7 @@ from devtrace.sources.mcp.inlet import records
 from devtrace.sources.mcp.lines import Lines, Piece
 from devtrace.sources.mcp.messages import Message, read
 from devtrace.sources.mcp.tap import BEGIN, DATA, END, LOST, TO_CLIENT, TO_SERVER, Record
+from devtrace.store.hold import lock_path
 from devtrace.store.spool import wake_host
 from devtrace.workspace import Workspace, checked
 
@@ -332,11 +333,15 @@ class Recorder:
             self._outbox.put(self._frames.session_row(status, self._at_us))
         self._outbox.close()
         self._note.forget()
+        if told is None and self._begin.get("own"):  # else the forwarder, which lives, does so itself
+            lock_path(self._workspace, str(self._begin["session"])).unlink(missing_ok=True)
         self._woken_at = 0.0
         self._wake_host()
 
     def _tell_cut(self) -> None:
         """The forwarder is gone without a word: what it had still to hand over is missing."""
+        self._talk.lost()  # an answer to what waits may be among it
+        self._exchanges.lost()
         self._outbox.put(self._frames.gap(_STOPPED, self._at_us, time.time_ns() // 1000, None))
 
     def _try(self, step: Callable[[], None]) -> None:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 _MOST_ABOVE = 12  # processes above us that are asked; an agent and its wrappers are a few
 _LONGEST_ENVIRON = 1 << 20
+_LONGEST_COMMAND = 32_768  # that is told, so that it goes into a pipe at once
 _NAMES = ("DEVTRACE_DIR", "DEVTRACE_SESSION", "DEVTRACE_SPAN", "DEVTRACE_AGENT", "DEVTRACE_FIFO")
 _RESET = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
 
@@ -56,7 +57,7 @@ class Order(NamedTuple):
 def proxy_stdio(command: Sequence[str], order: Order, environ: Mapping[str, str]) -> int:
     """Run a server behind the proxy; returns its exit status. Raises TargetError ERR_TARGET_START."""
     recording = _Recording(
-        order, environ, {"transport": "stdio", "command": shlex.join(command), "url": None}
+        order, environ, {"transport": "stdio", "command": shlex.join(command)[:_LONGEST_COMMAND], "url": None}
     )
     try:
         status = stdio.forward(command, environ, recording.begin)

@@ -15,6 +15,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from devtrace.errors import UsageError
 
+_SHORTEST_KEY = 20  # characters
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -41,9 +42,18 @@ def parse(url: str) -> Address:
 
 
 def public(url: str) -> str:
-    """The URL without user info, query and fragment. Raises UsageError ERR_USAGE."""
+    """The URL without user info, query, fragment and what may be a key in its path.
+
+    Raises UsageError ERR_USAGE.
+    """
     parts = _split(url)
-    return _origin(parts) + parts.path
+    return _origin(parts) + "/".join("..." if _may_be_key(one) else one for one in parts.path.split("/"))
+
+
+def _may_be_key(segment: str) -> bool:
+    """Whether a part of a path is long, with digits and letters: some services put the key there."""
+    has_both = any(map(str.isdigit, segment)) and any(map(str.isalpha, segment))
+    return len(segment) >= _SHORTEST_KEY and has_both
 
 
 def origin_of(url: str) -> tuple[str, str, int] | None:

@@ -12,6 +12,7 @@ Not here: events as messages, for the record (sse.py). Standard library only.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from devtrace.sources.mcp.oauth import Origins
 
@@ -57,10 +58,18 @@ class FirstEvent:
         return held[: span[0]] + self.endpoint.encode("latin-1") + held[span[1] :]
 
 
+def _lines(start: bytes) -> Iterator[re.Match[bytes]]:
+    """The whole lines; a search would try each byte of one that has no end yet."""
+    at = 0
+    while found := _LINE.match(start, at):
+        at = found.end()
+        yield found
+
+
 def _before_event(start: bytes) -> int:
     """Where the first event begins: comments and empty lines before it keep a connection alive, and pass."""
     at = 0
-    for found in _LINE.finditer(start):
+    for found in _lines(start):
         line = found[1].removeprefix(_BOM)
         if line and not line.startswith(b":"):
             break
@@ -71,7 +80,7 @@ def _before_event(start: bytes) -> int:
 def _url_in(start: bytes) -> Span | None:
     """Where the endpoint stands; `_NOWHERE`: the first event is another one; None: it is not here yet."""
     is_endpoint, url, at = False, _NOWHERE, 0
-    for found in _LINE.finditer(start):
+    for found in _lines(start):
         name, _, value = found[1].removeprefix(_BOM).partition(b":")
         value, at = value.removeprefix(b" "), found.end()
         if not found[1]:

@@ -21,8 +21,11 @@ _HOST = re.compile(rf"({_LOOPBACK})(?::(\d{{1,5}}))?", re.I)
 _ORIGIN = re.compile(rf"https?://{_LOOPBACK}(?::\d{{1,5}})?", re.I)
 
 
-def refusal(target: bytes, fields: Fields, *, is_endpoint: bool) -> str:
-    """Why a request goes nowhere; "" where it may pass. `is_endpoint`: it is for the MCP endpoint."""
+def refusal(target: bytes, fields: Fields, *, is_endpoint: bool, is_keyed: bool = False) -> str:
+    """Why a request goes nowhere; "" where it may pass. `is_endpoint`: it is for the MCP endpoint.
+
+    `is_keyed`: we send a credential of our own along, which no page of any site is to make use of.
+    """
     host = first(fields, b"host")
     if host is None or not _HOST.fullmatch(host.decode("latin-1")):
         return "Host is not this machine"
@@ -32,6 +35,8 @@ def refusal(target: bytes, fields: Fields, *, is_endpoint: bool) -> str:
     is_sent_on = is_navigation(fields) and not is_endpoint  # it gets an address, and nothing of the server
     if origin is None and first(fields, b"sec-fetch-site") == b"cross-site" and not is_sent_on:
         return "another site asks"
+    if is_keyed and (origin is not None or first(fields, b"sec-fetch-site") not in (None, b"none")):
+        return "a page asks, and the proxy has a credential"
     if not target.startswith(b"/"):
         return "the target is no path"
     return ""

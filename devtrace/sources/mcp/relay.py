@@ -81,7 +81,7 @@ class Relay:
         host = (headers.first(fields, b"host") or b"").decode("latin-1")
         asked = Asked(scope["method"], connection.target, fields, Origins(f"http://{host}", origin))
         is_endpoint = self.server.is_endpoint(asked)
-        refused = guard.refusal(asked.target, fields, is_endpoint=is_endpoint)
+        refused = guard.refusal(asked.target, fields, is_endpoint=is_endpoint, is_keyed=bool(self.added))
         if refused:
             await _say(send, 403, f"devtrace: {refused}")
         elif asked.path == CALLBACK:

@@ -30,7 +30,7 @@ _PASSED_ON = frozenset[int](
     (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 )
 _FROM_KERNEL = 0x80  # SI_KERNEL: a key at the terminal, which the server's process got too
-PATIENCE_S = 0.5  # for the recording process, at the end
+PATIENCE_S = 1.0  # for the recording process, at the end
 _SIGNAL_STATUS = 128
 _RESET = [getattr(signal, name) for name in ("SIGPIPE", "SIGXFSZ") if hasattr(signal, name)]
 

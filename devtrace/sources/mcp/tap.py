@@ -27,8 +27,11 @@ TO_SERVER, TO_CLIENT = 0, 1
 
 HEADER = struct.Struct(">BBIQI")  # of a record; its payload follows
 _MOST_WAITING = 64 << 20  # bytes of copies that wait for a slow recording process
+_RECORD_COST = 200  # bytes that one takes besides
 _MOST_DEATHS = 3  # of recording processes that lived for less than
 _SHORT_LIFE_S = 10
+_TRY_AGAIN_S = 60  # after the last death
+_HURRY_S = 0.5
 _PIPE_SIZE = 1 << 20
 _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", None)  # Linux
 
@@ -58,6 +61,7 @@ class Tap:
         self._waiting = 0  # bytes in it
         self._lost = [0, 0, 0]  # DATA records, their bytes, since when in ns
         self._is_over = False
+        self._is_hurried = False  # the client is not to wait any longer: what still waits is given up
         self._pid = 0
         self._fd = -1
         self._deaths: list[float] = []
@@ -77,25 +81,29 @@ class Tap:
         """Hand over a copy of what has passed. Any thread; what finds no room is counted."""
         at_ns = time.time_ns()
         with self._ready:
-            # Once something was missed, all is until there is room: what came later is not told before it.
-            if kind == DATA and (self._lost[0] or self._waiting + len(payload) > _MOST_WAITING):
+            # Behind what was missed nothing is put before the rest is taken: the order stays right.
+            size = len(payload) + _RECORD_COST
+            if kind != END and ((self._lost[0] and self._queue) or self._waiting + size > _MOST_WAITING):
                 self._miss(len(payload), at_ns)
                 return
-            self._waiting += len(payload)
+            self._waiting += size
             self._queue.append((kind, direction, channel, at_ns, payload))
             self._ready.notify()
 
     def close(self, patience_s: float) -> None:
         """Write what waits, and let the recording process end; it is waited for that long at the most.
 
-        It goes on by itself where it needs longer. One that died instead is replaced once more, so that the
-        gap is told. To be called once, after END was put.
+        What it could not take until then is counted as lost; what it has it works off by itself. One that
+        died instead is replaced once more, so that the gap is told. To be called once, after END was put.
         """
         until = time.monotonic() + patience_s
         with self._ready:
             self._is_over = True
             self._ready.notify()
         self._thread.join(patience_s)
+        if self._thread.is_alive():
+            self._is_hurried = True
+            self._thread.join(_HURRY_S)
         if not self._thread.is_alive() and self._ended(until) and not self._is_told:
             self._deaths.clear()
             self._spawn()
@@ -125,6 +133,9 @@ class Tap:
         if kind == END:
             self._end = record
             self._tell_lost(self._take_lost())
+        elif self._is_hurried:
+            self._miss(len(record) - HEADER.size, at_ns)
+            return
         if self._written(record):
             self._last_ns = at_ns
         elif kind == DATA:
@@ -146,6 +157,8 @@ class Tap:
 
     def _written(self, data: bytes) -> bool:
         """Whether it went into the pipe; where it did not, the next one finds a new recording process."""
+        if self._fd < 0 and self._deaths and time.monotonic() - self._deaths[-1] > _TRY_AGAIN_S:
+            self._spawn()
         if self._fd < 0:
             return False
         view = memoryview(data)
@@ -186,11 +199,14 @@ class Tap:
             pass  # the user has many pipes already: then it is a small one
         try:
             self._pid = self._start(reading)
+            os.close(reading)  # before the write, which could wait for a reader that is gone
+            reading = -1
             os.write(self._fd, HEADER.pack(BEGIN, 0, 0, time.time_ns(), len(begin)) + begin)
         except OSError:
             self._let_go()
         finally:
-            os.close(reading)
+            if reading >= 0:
+                os.close(reading)
 
     def _let_go(self) -> None:
         fd, self._fd = self._fd, -1

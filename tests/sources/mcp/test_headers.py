@@ -239,3 +239,29 @@ def test_what_is_no_address_of_a_server_is_said_so(url: str) -> None:
         address.parse(url)
 
     assert refused.value.code == "ERR_USAGE"
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        (b"Origin", b"http://localhost:3000"),
+        (b"Sec-Fetch-Site", b"same-site"),
+        (b"Sec-Fetch-Site", b"same-origin"),
+    ],
+)
+def test_where_the_proxy_has_a_credential_no_page_may_use_it(field: tuple[bytes, bytes]) -> None:
+    asked = [HOST, field]
+
+    assert guard.refusal(b"/mcp", asked, is_endpoint=True) == ""
+    assert guard.refusal(b"/mcp", asked, is_endpoint=True, is_keyed=True) != ""
+    assert guard.refusal(b"/mcp", [HOST], is_endpoint=True, is_keyed=True) == ""
+
+
+def test_what_may_be_a_key_in_a_path_is_not_told() -> None:
+    url = "https://a.example/api/mcp/s/NDdkMjRhYjMtZDZjNy00OGY3LWE5/mcp?key=1"
+
+    assert address.public(url) == "https://a.example/api/mcp/s/.../mcp"
+    assert (
+        address.public("https://a.example/api/v2/streamable-http")
+        == "https://a.example/api/v2/streamable-http"
+    )

@@ -184,3 +184,23 @@ def test_where_no_process_can_be_started_nothing_happens() -> None:
     tap.close(PATIENCE_S)
 
     assert tap.pid == 0
+
+
+def test_what_waits_when_time_is_up_is_given_up_and_counted_and_the_end_is_told(recorded: Recorded) -> None:
+    tap = Tap(recorded.start, {})
+    recorded.wait(lambda lines: len(lines) == 1)
+    os.kill(tap.pid, signal.SIGSTOP)
+    for _ in range(50):
+        tap.put(DATA, TO_CLIENT, 0, b"y" * 100_000)  # 5 MB, and the pipe takes one
+    waker = threading.Timer(0.2, os.kill, (tap.pid, signal.SIGCONT))
+    waker.start()
+    tap.put(END, TO_CLIENT, 0, b"{}")
+    tap.close(0.1)
+    waker.join()
+    lines = recorded.wait(lambda lines: lines[-1][1] == END)
+
+    arrived = sum(line[1] == DATA for line in lines)
+    (lost,) = [json.loads(line[5]) for line in lines if line[1] == LOST]
+
+    assert arrived + lost["count"] == 50
+    assert 0 < arrived < 50
