@@ -197,20 +197,20 @@ def test_a_function_that_is_defined_twice_is_placed_in_both(world: World) -> Non
 def test_a_file_is_found_by_its_path_its_end_its_module_and_a_link_to_it(
     world: World, tmp_path: Path
 ) -> None:
-    module = world.load(APP, "pkg_a/sub/handlers")
-    (tmp_path / "linked.py").symlink_to(tmp_path / "pkg_a" / "sub" / "handlers.py")
+    module = world.load(APP, "pkg_a/sub/handling")
+    (tmp_path / "linked.py").symlink_to(tmp_path / "pkg_a" / "sub" / "handling.py")
     (tmp_path / "folder").symlink_to(tmp_path / "pkg_a")
     number = line_of("z = x + y")
     for where in (
-        tmp_path / "pkg_a" / "sub" / "handlers.py",
-        "pkg_a/sub/handlers.py",
-        "sub/handlers.py",
-        "handlers.py",
-        r"sub\handlers.py",
-        "./pkg_a/../pkg_a/sub/handlers.py",
+        tmp_path / "pkg_a" / "sub" / "handling.py",
+        "pkg_a/sub/handling.py",
+        "sub/handling.py",
+        "handling.py",
+        r"sub\handling.py",
+        "./pkg_a/../pkg_a/sub/handling.py",
         "linked.py",
-        "folder/sub/handlers.py",
-        "pkg_a.sub.handlers",
+        "folder/sub/handling.py",
+        "pkg_a.sub.handling",
     ):
         (place,) = resolve(parse_location(f"{where}:{number}")).places
         assert place.code is module.add.__code__

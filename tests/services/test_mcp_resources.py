@@ -18,7 +18,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     made = Edited(tmp_path)
     made.begin()
-    for name in ("src/b.py", "src/a.py", "src/bad\x1b[31m\n.py", "src/\u202etxt.py", "docs/c.md"):
+    for name in ("src/b.py", "src/a.py", "src/bad\x1b[31m\n.py", "src/\u202etxt.py", "docs/c.txt"):
         made.write(name, "x\n")
     made.command("make")
     return made
@@ -37,7 +37,7 @@ def values(store, argument, start):
 
 def test_paths_are_completed_that_can_be_written_down_as_they_are(place, store):
     assert values(store, "path", "src/") == ["src/a.py", "src/b.py"]
-    assert values(store, "path", "") == ["docs/c.md", "src/a.py", "src/b.py"]
+    assert values(store, "path", "") == ["docs/c.txt", "src/a.py", "src/b.py"]
     assert values(store, "path", "lib") == []
 
 
